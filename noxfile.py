@@ -1,0 +1,135 @@
+# Copyright (c) 2026, rootoftrust.linux contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each check is one session: ``nox -l`` lists them, ``nox -s unit -- -k gate`` runs one.
+
+They run in the environment that tools/bootstrap.py made; no session makes another. A session that counts tests leaves
+JUnit files in ``.lab/reports/<session>/`` for tools/check.py.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import antsibull_nox
+import nox
+
+ROOT = Path(__file__).resolve().parent
+REPORTS = ROOT / ".lab" / "reports"
+COLLECTIONS = ROOT / ".venv" / "collections"
+PLATFORMS = ("containers", "uml", "qemu", "public")
+SCENARIOS = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml") if path.parent.name != "default")
+
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+os.environ["ANSIBLE_COLLECTIONS_PATH"] = str(COLLECTIONS)
+
+antsibull_nox.load_antsibull_nox_toml()
+nox.options.default_venv_backend = "none"
+nox.options.sessions = [
+    "ruff",
+    "format",
+    "mypy",
+    "vermin",
+    "yamllint",
+    "ansible-lint",
+    "changelog",
+    "docs",
+    "extra-checks",
+]
+
+
+@nox.session
+def ruff(session: nox.Session) -> None:
+    """Lint the Python code."""
+    session.run("ruff", "check", ".")
+
+
+@nox.session(name="format")
+def format_check(session: nox.Session) -> None:
+    """Check the Python code's format."""
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def mypy(session: nox.Session) -> None:
+    """Check the types of all code that is not a test."""
+    session.run("mypy", "-p", "ansible_collections.rootoftrust.linux.plugins", "-p", "lab", "-p", "tools")
+
+
+@nox.session
+def vermin(session: nox.Session) -> None:
+    """Check that what runs on managed hosts runs on Python 3.8."""
+    session.run("vermin", "--target=3.8-", "--violations", "--no-tips", "--quiet", "plugins")
+
+
+@nox.session
+def yamllint(session: nox.Session) -> None:
+    """Lint the YAML files."""
+    session.run("yamllint", "--strict", ".")
+
+
+@nox.session(name="ansible-lint")
+def ansible_lint(session: nox.Session) -> None:
+    """Lint roles and playbooks at ansible-lint's profile production."""
+    session.run("ansible-lint", "--offline", "--profile", "production")
+
+
+@nox.session
+def changelog(session: nox.Session) -> None:
+    """Lint the changelog and its fragments."""
+    session.run("antsibull-changelog", "lint")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Lint the documentation of modules, roles and docs/."""
+    with session.chdir(COLLECTIONS / "ansible_collections/rootoftrust/linux"):
+        session.run("antsibull-docs", "lint-collection-docs", "--plugin-docs", "--validate-collection-refs=all", ".")
+
+
+@nox.session
+def unit(session: nox.Session) -> None:
+    """Run the unit tests."""
+    session.run("pytest", "tests/unit", "-n2", _junit(session), *session.posargs)
+
+
+@nox.session
+def sanity(session: nox.Session) -> None:
+    """Run ansible-test sanity on a copy of the collection, at the real path that it asks for."""
+    session.run("python", "tools/sanity.py", str(REPORTS / session.name), *session.posargs)
+
+
+@nox.session
+def integration(session: nox.Session) -> None:
+    """Run the tests on containers and on User Mode Linux and QEMU machines."""
+    session.run("pytest", "tests/integration", _junit(session), *session.posargs)
+
+
+@nox.session
+@nox.parametrize("scenario", [nox.param(name, id=name) for name in SCENARIOS])
+@nox.parametrize("platform", [nox.param(name, id=name) for name in PLATFORMS])
+def molecule(session: nox.Session, platform: str, scenario: str) -> None:
+    """Run one role's scenario on one platform; the arguments are the releases, by default all of the platform's."""
+    run_molecule(session, platform, scenario, session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure, and write docs/benchmarks.md."""
+    session.run("python", "-m", "tests.bench", *session.posargs)
+
+
+def run_molecule(session: nox.Session, platform: str, scenario: str, releases: list[str]) -> None:
+    """Run ``molecule test`` for one scenario on one platform (a file in molecule/platforms/)."""
+    environment = {
+        "MOLECULE_PLATFORM": platform,
+        "MOLECULE_RELEASES": ",".join(releases),
+        "PYTEST_ADDOPTS": _junit(session),
+    }
+    configuration = ["-c", "molecule/config.yml", "-c", f"molecule/platforms/{platform}.yml"]
+    session.run("molecule", *configuration, "test", "-s", scenario, env=environment)
+
+
+def _junit(session: nox.Session) -> str:
+    return f"--junitxml={REPORTS / session.name / 'junit.xml'}"

@@ -1,0 +1,56 @@
+# Copyright (c) 2026, rootoftrust.linux contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run a playbook on an inventory, or where none is given on the lab's machine ``site``.
+
+``python tools/play.py PLAYBOOK INVENTORY-or-empty [argument of ansible-playbook...]``
+The machine is made when there is none and stays, so that the next run meets it again; ``make lab-down`` removes it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+MACHINE = "site"
+RELEASE = "13"
+
+
+def main() -> None:
+    playbook, inventory, *arguments = sys.argv[1:]
+    inventory = str(Path(inventory).resolve()) if inventory else str(lab_inventory())
+    os.chdir(ROOT)
+    program = Path(sys.executable).parent / "ansible-playbook"
+    os.environ["PATH"] = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+    os.execv(program, [str(program), "-i", inventory, playbook, *arguments])
+
+
+def lab_inventory() -> Path:
+    """Have the machine running and write the inventory that reaches it."""
+    states = {machine["name"]: machine["state"] for machine in json.loads(lab("status", "--json"))}
+    if MACHINE not in states:
+        lab("up", MACHINE, "--release", RELEASE, "--owner", "none", show=True)
+    elif states[MACHINE] != "running":
+        lab("start", MACHINE, show=True)
+    print(f"The disposable machine {MACHINE!r} (Debian {RELEASE}) stays for the next run; make lab-down removes it.")
+    path = ROOT / ".lab" / "inventory"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(lab("inventory", MACHINE))
+    return path
+
+
+def lab(*arguments: str, show: bool = False) -> str:
+    """Run one command of the lab; its progress goes to the screen either way."""
+    command = [sys.executable, "-m", "lab", *arguments]
+    stdout = None if show else subprocess.PIPE
+    result = subprocess.run(command, cwd=ROOT, stdout=stdout, stdin=subprocess.DEVNULL, text=True)
+    if result.returncode:
+        sys.exit(result.returncode)
+    return result.stdout or ""
+
+
+if __name__ == "__main__":
+    main()
