@@ -1,0 +1,65 @@
+# Copyright (c) 2026, rootoftrust.linux contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Programs the lab needs from this host, and the Debian packages they are in."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from lab import command, progress
+from lab.errors import LabError
+
+_PACKAGE_OF = {
+    "apt-ftparchive": "apt-utils",
+    "cpio": "cpio",
+    "depmod": "kmod",
+    "docker": "docker.io",
+    "dockerd": "docker.io",
+    "ip": "iproute2",
+    "mke2fs": "e2fsprogs",
+    "mmdebstrap": "mmdebstrap",
+    "qemu-img": "qemu-utils",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "setarch": "util-linux",
+    "socat": "socat",
+    "ssh": "openssh-client",
+    "ssh-keygen": "openssh-client",
+    "swtpm": "swtpm",
+    "swtpm_setup": "swtpm-tools",
+    "taskset": "util-linux",
+    "xz": "xz-utils",
+    "zstd": "zstd",
+}
+_SYSTEM_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
+
+
+def find(program: str) -> str | None:
+    """The path of ``program``, looked for in the system directories too, as root's PATH may lack them."""
+    return shutil.which(program, path=_SYSTEM_PATH)
+
+
+def missing(*programs: str) -> list[str]:
+    """The packages of those ``programs`` that this host lacks, sorted."""
+    return sorted({_PACKAGE_OF[program] for program in programs if find(program) is None})
+
+
+def require(*programs: str) -> None:
+    """Make sure that ``programs`` are installed: install them when root, else say how to."""
+    packages = missing(*programs)
+    if not packages:
+        return
+    install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
+    if os.geteuid() != 0 or find("apt-get") is None:
+        raise LabError(f"{', '.join(packages)}: not installed on this host: run: sudo {' '.join(install)}")
+    with progress.step(f"installing {', '.join(packages)}"):
+        quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+        try:
+            command.run(install, env=quiet)
+        except LabError:
+            # The usual reason is package lists that are old or were never fetched.
+            command.run(["apt-get", "-qq", "update"], env=quiet)
+            command.run(install, env=quiet)
+    still = missing(*programs)
+    if still:
+        raise LabError(f"{', '.join(still)}: installed, yet their programs are not found: look at the PATH of this host")

@@ -1,0 +1,113 @@
+# Copyright (c) 2026, rootoftrust.linux contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Images that machines boot from. Nobody writes to them: a machine writes to an overlay, and pins the image by `cache.pin`.
+
+The network of a machine is in its image, by a unit that runs ``ip`` early in the boot:
+
+* UML: ``vec0`` (or ``eth0``) is 10.90.0.2/30 with the gateway 10.90.0.1, the same in each machine, because each machine has a
+  network namespace of its own;
+* QEMU: ``eth0`` is 10.0.2.15/24 with the gateway 10.0.2.2, as QEMU's user network has it.
+
+Interfaces keep the kernel's names: boot with ``net.ifnames=0``. The root device is ``/dev/ubda`` or ``/dev/vda``, mounted ``rw``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import cache, command, host, keys, progress, rootfs, uml_kernel
+from lab.releases import Release
+
+# Room for what a test installs and writes, in MiB; the files are sparse.
+_FREE = 1024
+
+UML_ADDRESS = "10.90.0.2"
+UML_GATEWAY = "10.90.0.1"
+UML_PREFIX = 30
+QEMU_ADDRESS = "10.0.2.15"
+
+_NETWORK_UNIT = """\
+[Unit]
+Description=Address of this machine in the lab
+DefaultDependencies=no
+After=systemd-remount-fs.service
+Before=network.target shutdown.target
+Wants=network.target
+Conflicts=shutdown.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh -c 'cd /sys/class/net; for i in vec0 eth0; do [ -e $$i ] && break; done; \
+ip link set lo up; ip link set $$i up && ip addr add {address} dev $$i && ip route add default via {gateway}'
+
+[Install]
+WantedBy=sysinit.target
+"""
+
+
+@dataclass(frozen=True)
+class UmlImage:
+    """``root``: raw ext4 file system. Its time of change matters to overlays: do not touch it."""
+
+    root: Path
+
+
+@dataclass(frozen=True)
+class QemuImage:
+    """``disk``: qcow2 with one ext4 file system and no partitions; boot it with ``kernel`` and ``initrd`` given directly."""
+
+    disk: Path
+    kernel: Path
+    initrd: Path
+
+
+def ssh_key() -> Path:
+    """The private key that logs in as root; its public half is beside it with the suffix ``.pub``."""
+    return keys.ensure().private
+
+
+def known_host_lines(release: Release) -> list[str]:
+    """The SSH host keys in the images of ``release``, as ``type base64``: put the name of the host before each."""
+    return rootfs.ensure(release).host_keys
+
+
+def uml_image(release: Release, kernel: uml_kernel.UmlKernel | None = None) -> UmlImage:
+    """The image for UML machines, with the modules of ``kernel`` (default: Debian's)."""
+    base = rootfs.ensure(release)
+    chosen = kernel or uml_kernel.ensure()
+    recipe = {"base": base.recipe, "kernel": str(chosen.modules), "code": cache.code_of(sys.modules[__name__])}
+    name = f"{release.key}-{chosen.version}"
+    return UmlImage(cache.entry("uml", name, recipe, lambda new: _build_uml(base, chosen, new)) / "root.img")
+
+
+def _build_uml(base: rootfs.RootFs, kernel: uml_kernel.UmlKernel, directory: Path) -> None:
+    with progress.step(f"{base.release.title}: UML image"), tempfile.TemporaryDirectory(dir=directory) as name:
+        root = Path(name) / "root"
+        rootfs.copy(base, root)
+        rootfs.write(root, "etc/fstab", "/dev/ubda / ext4 rw,noatime 0 0\n")
+        _add_network(root, f"{UML_ADDRESS}/{UML_PREFIX}", UML_GATEWAY)
+        modules = root / "usr/lib/modules"
+        modules.mkdir(parents=True, exist_ok=True)
+        command.run(["cp", "-a", "--reflink=auto", kernel.modules, modules])
+        _make_ext4(root, directory / "root.img")
+
+
+def _add_network(root: Path, address: str, gateway: str) -> None:
+    unit = "etc/systemd/system/lab-network.service"
+    rootfs.write(root, unit, _NETWORK_UNIT.format(address=address, gateway=gateway))
+    wants = root / "etc/systemd/system/sysinit.target.wants"
+    wants.mkdir(parents=True, exist_ok=True)
+    (wants / "lab-network.service").symlink_to(f"/{unit}")
+
+
+def _make_ext4(root: Path, image: Path) -> None:
+    host.require("mke2fs")
+    used = int(command.run(["du", "-s", "--block-size=1M", root]).split()[0])
+    options = ["-q", "-F", "-t", "ext4", "-L", "root", "-E", "lazy_itable_init=1,lazy_journal_init=1"]
+    # No metadata checksums: e2fsprogs of the oldest release and of the host then agree on the features.
+    command.run(["mke2fs", *options, "-O", "^metadata_csum", "-d", root, image, f"{used + _FREE}M"])
