@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """One attribute block per section: ``rootoftrust.linux.attributes`` and ``rootoftrust.linux.attributes.files``, …"""
+    """One attribute block per section: ``rootoftrust.linux.attributes``, ``rootoftrust.linux.attributes.files`` …"""
 
     DOCUMENTATION = r"""
 options: {}
