@@ -17,6 +17,7 @@ import tempfile
 import time
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -24,6 +25,14 @@ STAMP = VENV / ".stamp"
 LOCK = ROOT / "tools" / "requirements.txt"
 COLLECTIONS = VENV / "collections" / "ansible_collections"
 OLDEST_PYTHON = (3, 11)  # ansible-core 2.19 runs on no older one on the controller
+
+
+class Pins(NamedTuple):
+    """What pyproject.toml's table ``tool.rootoftrust`` names."""
+
+    system_packages: list[str]
+    bundle: str
+    collections: list[str]
 
 
 def main() -> None:
@@ -45,29 +54,29 @@ def ensure() -> None:
     if STAMP.is_file() and STAMP.read_text() == wanted:
         return
     started = time.monotonic()
-    _install_system_packages(pins["system-packages"])
+    _install_system_packages(pins.system_packages)
     if VENV.exists():
         shutil.rmtree(VENV)
     _say("making .venv from tools/requirements.txt")
     _run([sys.executable, "-m", "venv", str(VENV)])
     pip = [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "-qq"]
     _run([*pip, "install", "--no-deps", "-r", str(LOCK)])
-    _say(f"fetching {pins['collection-bundle']} for {', '.join(pins['collections'])}")
-    _extract_collections(pip, pins["collection-bundle"], pins["collections"])
+    _say(f"fetching {pins.bundle} for {', '.join(pins.collections)}")
+    _extract_collections(pip, pins.bundle, pins.collections)
     _link_this_collection()
     STAMP.write_text(wanted)
     _say(f".venv is ready ({time.monotonic() - started:.0f} s)")
 
 
-def _pins() -> dict[str, list[str]]:
+def _pins() -> Pins:
     import tomllib  # not at the top: an older Python must get as far as being told so
 
     with (ROOT / "pyproject.toml").open("rb") as file:
-        pins: dict[str, list[str]] = tomllib.load(file)["tool"]["rootoftrust"]
-    return pins
+        table = tomllib.load(file)["tool"]["rootoftrust"]
+    return Pins(table["system-packages"], table["collection-bundle"], table["collections"])
 
 
-def _digest(pins: dict[str, list[str]]) -> str:
+def _digest(pins: Pins) -> str:
     """Name what the environment is made from. An environment knows its own path: moved, it has to be made anew."""
     parts = [LOCK.read_text(), Path(__file__).read_text(), repr(pins), sys.version, os.path.realpath(sys.executable)]
     return hashlib.sha256("\0".join([*parts, str(VENV)]).encode()).hexdigest()

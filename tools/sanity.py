@@ -4,6 +4,7 @@
 
 - On a copy of the collection: ansible-test needs a real path that ends in ansible_collections/rootoftrust/linux.
 - In a home of its own, for ansible-test keeps its environments there.
+- With only those of the path's Pythons that start.
 - With a pip bootstrap script made from the package index's pip: ansible-test would download one from a host of its own,
   which a machine that reaches only a package index does not.
 """
@@ -44,7 +45,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as directory:
         tree = Path(directory) / "ansible_collections" / "rootoftrust" / "linux"
         copy_collection(tree)
-        environment = {**os.environ, "HOME": str(HOME)}
+        environment = {**os.environ, "HOME": str(HOME), "PATH": working_path(os.environ["PATH"])}
         environment.pop("ANSIBLE_COLLECTIONS_PATH", None)
         command = ["ansible-test", "sanity", "--color", "no", "--junit", *arguments]
         result = subprocess.run(command, cwd=tree, env=environment)
@@ -68,6 +69,19 @@ def make_home() -> None:
         download = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-qq", "download", "--no-deps"]
         subprocess.run([*download, "-d", str(cache), f"pip=={version}"], check=True)
         script.write_text(BOOTSTRAP.format(wheel=f"pip-{version}-py3-none-any.whl"))
+
+
+def working_path(path: str) -> str:
+    """Drop the folders with a python3.N that does not start (version managers' shims): ansible-test tries them all."""
+    return os.pathsep.join(folder for folder in path.split(os.pathsep) if all(map(starts, pythons(Path(folder)))))
+
+
+def pythons(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("python3.*") if path.suffix[1:].isdigit()]
+
+
+def starts(python: Path) -> bool:
+    return subprocess.run([python, "-c", ""], stderr=subprocess.DEVNULL).returncode == 0
 
 
 def copy_collection(tree: Path) -> None:
