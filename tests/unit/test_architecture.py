@@ -101,6 +101,8 @@ def modules_are_docs_spec_and_one_call(root: Path) -> list[str]:
     """A module file has few statements, and leaves through converge (or, when it only looks, observe) exactly once."""
     breaches = []
     for path, tree in trees(root, "plugins/modules"):
+        if (root / "plugins/action" / path.name).exists():
+            continue  # the documentation of an action plugin
         count = sum(isinstance(node, ast.stmt) and not _is_header(node) for node in ast.walk(tree))
         if count > MAX_STATEMENTS:
             breaches.append(f"{path}: {count} statements, more than {MAX_STATEMENTS}")
