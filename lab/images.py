@@ -14,12 +14,13 @@ Interfaces keep the kernel's names: boot with ``net.ifnames=0``. The root device
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import cache, command, host, keys, progress, rootfs, uml_kernel
+from lab import apt, cache, command, host, initrd, keys, progress, rootfs, uml_kernel
 from lab.releases import Release
 
 # Room for what a test installs and writes, in MiB; the files are sparse.
@@ -29,6 +30,19 @@ UML_ADDRESS = "10.90.0.2"
 UML_GATEWAY = "10.90.0.1"
 UML_PREFIX = 30
 QEMU_ADDRESS = "10.0.2.15"
+
+_NEEDLESS_DRIVERS = (
+    "drivers/gpu",
+    "drivers/iio",
+    "drivers/infiniband",
+    "drivers/isdn",
+    "drivers/media",
+    "drivers/net/ethernet",
+    "drivers/net/wireless",
+    "drivers/scsi",
+    "drivers/staging",
+    "sound",
+)
 
 _NETWORK_UNIT = """\
 [Unit]
@@ -95,6 +109,67 @@ def _build_uml(base: rootfs.RootFs, kernel: uml_kernel.UmlKernel, directory: Pat
         modules.mkdir(parents=True, exist_ok=True)
         command.run(["cp", "-a", "--reflink=auto", kernel.modules, modules])
         _make_ext4(root, directory / "root.img")
+
+
+def qemu_image(release: Release) -> QemuImage:
+    """The image for QEMU machines: the UML image's contents with the release's own kernel instead of UML's."""
+    base = rootfs.ensure(release)
+    recipe = {
+        "base": base.recipe,
+        "kernel": release.kernel_packages,
+        "code": cache.code_of(sys.modules[__name__], initrd),
+    }
+    directory = cache.entry("qemu", release.key, recipe, lambda new: _build_qemu(base, new))
+    return QemuImage(directory / "disk.qcow2", directory / "vmlinuz", directory / "initrd")
+
+
+def _build_qemu(base: rootfs.RootFs, directory: Path) -> None:
+    host.require("qemu-img", "cpio", "depmod", "xz", "zstd")
+    with progress.step(f"{base.release.title}: QEMU image"), tempfile.TemporaryDirectory(dir=directory) as name:
+        work = Path(name)
+        root = work / "root"
+        rootfs.copy(base, root)
+        rootfs.write(root, "etc/fstab", "/dev/vda / ext4 rw,noatime 0 0\n")
+        _add_network(root, f"{QEMU_ADDRESS}/24", "10.0.2.2")
+        busybox = _install_kernel(base.release, root, work)
+        version = next((root / "usr/lib/modules").iterdir()).name
+        _slim_modules(root, version)
+        initrd.make(root, version, busybox, directory / "initrd")
+        (directory / "vmlinuz").write_bytes((root / "boot" / f"vmlinuz-{version}").read_bytes())
+        _make_ext4(root, work / "disk.img")
+        command.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", work / "disk.img", directory / "disk.qcow2"])
+
+
+def _install_kernel(release: Release, root: Path, work: Path) -> Path:
+    """Install the kernel's packages without making Debian's initrd, which takes longer than all the rest.
+
+    Returns the path of a static busybox of the same release.
+    """
+    configuration = "etc/initramfs-tools/update-initramfs.conf"
+    rootfs.write(root, configuration, "update_initramfs=no\n")
+    with apt.archive(release.suites, status=root / "var/lib/dpkg/status") as archive:
+        archive.download(release.kernel_packages, root / "debs")
+        static = archive.download_only_these(["busybox-static"], work / "debs")[0]
+    command.run(
+        ["chroot", root, "sh", "-c", "apt-get -qq -y install /debs/*.deb"],
+        env={"DEBIAN_FRONTEND": "noninteractive", "INITRD": "No"},
+    )
+    shutil.rmtree(root / "debs")
+    rootfs.write(root, configuration, "update_initramfs=yes\nbackup_initramfs=no\n")
+    command.run(["dpkg-deb", "--extract", static, work])
+    return next(path for path in (work / "bin/busybox", work / "usr/bin/busybox") if path.exists())
+
+
+def _slim_modules(root: Path, version: str) -> None:
+    """Leave out the drivers of hardware no machine of the lab has, and uncompress the rest for a quicker boot."""
+    kernel = root / "usr/lib/modules" / version / "kernel"
+    for needless in _NEEDLESS_DRIVERS:
+        shutil.rmtree(kernel / needless, ignore_errors=True)
+    for suffix, uncompress in ((".xz", ["xz", "-d"]), (".zst", ["zstd", "-q", "-d", "--rm"])):
+        compressed = sorted(kernel.rglob(f"*.ko{suffix}"))
+        if compressed:
+            command.run([*uncompress, *compressed])
+    command.run(["depmod", "--basedir", root, version])
 
 
 def _add_network(root: Path, address: str, gateway: str) -> None:
