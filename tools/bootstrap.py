@@ -106,7 +106,10 @@ def _present(package: str) -> bool:
 
 
 def _imports(module: str) -> bool:
-    return subprocess.run([sys.executable, "-c", f"import {module}"], stderr=subprocess.DEVNULL).returncode == 0
+    return (
+        subprocess.run([sys.executable, "-c", f"import {module}"], stderr=subprocess.DEVNULL, check=False).returncode
+        == 0
+    )
 
 
 def _extract_collections(pip: list[str], bundle: str, names: list[str]) -> None:
@@ -134,7 +137,7 @@ def _say(message: str) -> None:
 
 
 def _run(command: list[str], environment: dict[str, str] | None = None) -> None:
-    result = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+    result = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False)
     if result.returncode:
         sys.exit(f"bootstrap: exit status {result.returncode} from: {' '.join(command)}")
 

@@ -46,7 +46,7 @@ def lab(*arguments: str, show: bool = False) -> str:
     """Run one command of the lab; its progress goes to the screen either way."""
     command = [sys.executable, "-m", "lab", *arguments]
     stdout = None if show else subprocess.PIPE
-    result = subprocess.run(command, cwd=ROOT, stdout=stdout, stdin=subprocess.DEVNULL, text=True)
+    result = subprocess.run(command, cwd=ROOT, stdout=stdout, stdin=subprocess.DEVNULL, text=True, check=False)
     if result.returncode:
         sys.exit(result.returncode)
     return result.stdout or ""
