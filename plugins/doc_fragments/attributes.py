@@ -27,10 +27,8 @@ attributes:
   platform:
     description:
       - The operating systems that the module can manage.
-    platforms: posix
+    platforms: linux
     support: full
-    details:
-      - Linux.
 """
 
     # For modules that look and change nothing.
