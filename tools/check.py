@@ -184,6 +184,8 @@ class Running:
         if status and not tally.failed:
             reason = f"over its time limit of {self.stage.limit} s" if self.out_of_time else f"exit status {status}"
             tally.failed.append(f"{self.stage.name}: {reason}")
+        elif self.stage.counts and not (tally.passed or tally.failed or tally.skipped):
+            tally.failed.append(f"{self.stage.name}: ran no test")
         verdict = str(tally) if self.stage.counts or tally.failed else "done"
         say(f"{self.stage.name}: {verdict} in {time.monotonic() - self.started:.0f} s")
         if tally.failed:

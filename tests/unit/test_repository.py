@@ -15,7 +15,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 LICENSE = "SPDX-License-Identifier: GPL-3.0-or-later"
-COMMENTED = {".cfg", ".conf", ".ini", ".j2", ".py", ".sh", ".toml", ".yaml", ".yml"}
+COMMENTED = {".cfg", ".conf", ".ini", ".py", ".sh", ".toml", ".yaml", ".yml"}
 UNCOMMENTED = ("changelogs/fragments/", "changelogs/changelog.yaml")
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 GALAXY = yaml.safe_load((ROOT / "galaxy.yml").read_text())
