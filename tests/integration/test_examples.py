@@ -1,0 +1,48 @@
+# Copyright (c) 2026, rootoftrust.linux contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The examples in the modules' documentation are run as they stand, on a machine; each must work, and work again."""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from lab.machine import Machine, up
+from lab.spec import MachineSpec
+
+from tests.integration.ansible_run import ROOT, Ansible
+
+pytestmark = pytest.mark.uml
+NAME = "it-examples"
+MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
+
+
+def examples(module: str) -> str:
+    tree = ast.parse((ROOT / f"plugins/modules/{module}.py").read_text())
+    (text,) = [
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "EXAMPLES"
+    ]
+    return str(text)
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Machine]:
+    machine = up(MachineSpec(NAME, release="13", engine="uml"), owner=os.getpid())
+    yield machine
+    machine.down()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_examples_run(machine: Machine, module: str, tmp_path: Path) -> None:
+    tasks = yaml.safe_load(examples(module))
+    assert tasks
+    play = yaml.safe_dump([{"hosts": NAME, "gather_facts": False, "tasks": tasks}], sort_keys=False)
+    run = Ansible(tmp_path, machine).playbook(play)
+    assert run.rc == 0, run.output[-3000:]
+    assert {task["name"] for task in tasks} <= {name for name, _ in run.tasks(NAME)} | {"Gathering Facts"}
