@@ -14,6 +14,7 @@ from pathlib import Path
 
 import antsibull_nox
 import nox
+import yaml
 
 ROOT = Path(__file__).resolve().parent
 REPORTS = ROOT / ".lab" / "reports"
@@ -107,8 +108,10 @@ def integration(session: nox.Session) -> None:
 
 
 @nox.session
-@nox.parametrize("scenario", [nox.param(name, id=name) for name in SCENARIOS])
-@nox.parametrize("platform", [nox.param(name, id=name) for name in PLATFORMS])
+@nox.parametrize(
+    ("platform", "scenario"),
+    [nox.param(platform, scenario, id=f"{platform}-{scenario}") for platform in PLATFORMS for scenario in SCENARIOS],
+)
 def molecule(session: nox.Session, platform: str, scenario: str) -> None:
     """Run one role's scenario on one platform; the arguments are the releases, by default all of the platform's."""
     run_molecule(session, platform, scenario, session.posargs)
@@ -121,14 +124,28 @@ def bench(session: nox.Session) -> None:
 
 
 def run_molecule(session: nox.Session, platform: str, scenario: str, releases: list[str]) -> None:
-    """Run ``molecule test`` for one scenario on one platform (a file in molecule/platforms/)."""
+    """Run ``molecule test`` for one scenario on the hosts of molecule/platforms/PLATFORM.yml, all or some releases."""
+    state = ROOT / ".lab" / "molecule" / platform
+    state.mkdir(parents=True, exist_ok=True)
+    hosts = yaml.safe_load((ROOT / "molecule" / "platforms" / f"{platform}.yml").read_text())
+    chosen = [
+        host
+        for host in hosts["platforms"]
+        if not releases or host["name"].endswith(tuple(f"-{name}" for name in releases))
+    ]
+    if not chosen:
+        session.error(f"{platform}: no host of release {' or '.join(releases)} in molecule/platforms/{platform}.yml")
+    configuration = state.with_suffix(".yml")
+    configuration.write_text(yaml.safe_dump({**hosts, "platforms": chosen}))
+    state.with_suffix(".json").write_text("{}")  # the machines' inventory: molecule wants it before they are there
     environment = {
-        "MOLECULE_PLATFORM": platform,
-        "MOLECULE_RELEASES": ",".join(releases),
-        "PYTEST_ADDOPTS": _junit(session),
+        "MOLECULE_EPHEMERAL_DIRECTORY": str(state),
+        "MOLECULE_OWNER": str(os.getpid()),
+        "MOLECULE_REPORTS": str(REPORTS / session.name),
     }
-    configuration = ["-c", "molecule/config.yml", "-c", f"molecule/platforms/{platform}.yml"]
-    session.run("molecule", *configuration, "test", "-s", scenario, env=environment)
+    session.run(
+        "molecule", "-c", "molecule/config.yml", "-c", str(configuration), "test", "-s", scenario, env=environment
+    )
 
 
 def _junit(session: nox.Session) -> str:

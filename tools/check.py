@@ -33,12 +33,13 @@ GRACE = 20  # seconds that a stage has to clean up after its time limit
 
 @dataclass(frozen=True)
 class Stage:
-    """A command with a log, a time limit in seconds and, for a nox call, a report."""
+    """A command with a log, a time limit in seconds and, for a nox call, a report. ``needs``: stages gone well."""
 
     name: str
     command: tuple[str, ...]
     limit: int
     counts: bool = True
+    needs: tuple[str, ...] = ()
 
 
 @dataclass
@@ -67,7 +68,8 @@ def main() -> int:
         directory.mkdir(parents=True)
     # The images take minutes of the network and the disk, the checks of the code take the processor: side by side.
     total = run_lanes(images(everything), code(everything))
-    total.add(run_lanes(machines(everything)))
+    broken = frozenset(line.split(":")[0] for line in total.failed)
+    total.add(run_lanes(machines(everything), failed=broken))
     say(f"all stages done; logs in {LOGS.relative_to(ROOT)}")
     show("Skipped", total.skipped)
     show("Failed", total.failed)
@@ -78,10 +80,9 @@ def main() -> int:
 def images(everything: bool) -> list[Stage]:
     """Return the stages that make what the machines start from."""
     wanted: dict[str, list[str]] = {"container": [], "uml": [], "qemu": [] if everything else ["13"]}
+    command = (str(BIN / "python"), "-m", "lab", "image", "--engine")
     return [
-        Stage(
-            f"image-{engine}", (str(BIN / "python"), "-m", "lab", "image", "--engine", engine, *releases), 2400, False
-        )
+        Stage(f"image-{engine}", (*command, engine, *releases), 2400, counts=False)
         for engine, releases in wanted.items()
     ]
 
@@ -93,28 +94,27 @@ def code(everything: bool) -> list[Stage]:
 
 def machines(everything: bool) -> list[Stage]:
     """Return the stages that run on containers and machines, one after the other: each wants the whole host."""
-    qemu = [] if everything else ["--", "13"]
-    stages = [
-        nox("integration", 2400, "-s", "integration", *quick(everything)),
-        nox("molecule-containers", 1800, "-s", "molecule", "-k", "containers"),
-        nox("molecule-uml", 1800, "-s", "molecule", "-k", "uml"),
-        nox("molecule-qemu", 10800 if everything else 1800, "-s", "molecule", "-k", "qemu", *qemu),
-    ]
-    return [*stages, nox("bench", 1800, "-s", "bench")] if everything else stages
+    needs = tuple(stage.name for stage in images(everything))
+    stages = [nox("integration", 2400, "-s", "integration", *quick(everything), needs=needs)]
+    for platform, image in zip(("containers", "uml", "qemu"), needs, strict=True):
+        releases = ["--", "13"] if platform == "qemu" and not everything else []
+        limit = 10800 if everything else 1800
+        stages.append(nox(f"molecule-{platform}", limit, "-s", "molecule", "-k", platform, *releases, needs=(image,)))
+    return [*stages, nox("bench", 1800, "-s", "bench", needs=needs)] if everything else stages
 
 
 def quick(everything: bool) -> list[str]:
     return [] if everything else ["--", "-m", "not slow"]
 
 
-def nox(name: str, limit: int, *arguments: str) -> Stage:
+def nox(name: str, limit: int, *arguments: str, needs: tuple[str, ...] = ()) -> Stage:
     report = REPORTS / f"{name}.json"
     command = (str(BIN / "nox"), "--non-interactive", "--nocolor", "--report", str(report), *arguments)
-    return Stage(name, command, limit)
+    return Stage(name, command, limit, needs=needs)
 
 
-def run_lanes(*lanes: list[Stage]) -> Tally:
-    """Run the lanes side by side and each lane's stages one after the other."""
+def run_lanes(*lanes: list[Stage], failed: frozenset[str] = frozenset()) -> Tally:
+    """Run the lanes side by side and each lane's stages one after the other. ``failed`` names stages of before."""
     total = Tally()
     waiting = [list(lane) for lane in lanes]
     running: dict[int, Running] = {}
@@ -122,15 +122,19 @@ def run_lanes(*lanes: list[Stage]) -> Tally:
         while running or any(waiting):
             for number, stages in enumerate(waiting):
                 if number not in running and stages:
-                    running[number] = Running(stages.pop(0))
-            for number, stage in list(running.items()):
-                if stage.over():
-                    total.add(stage.finish())
+                    stage = stages.pop(0)
+                    if missing := sorted(failed.intersection(stage.needs)):
+                        total.failed.append(f"{stage.name}: not run, for {' and '.join(missing)} failed")
+                    else:
+                        running[number] = Running(stage)
+            for number, process in list(running.items()):
+                if process.over():
+                    total.add(process.finish())
                     del running[number]
             time.sleep(0.2)
     finally:
-        for stage in running.values():
-            stage.end()
+        for process in running.values():
+            process.end()
     return total
 
 
@@ -146,6 +150,7 @@ class Running:
             self.process = subprocess.Popen(
                 stage.command,
                 cwd=ROOT,
+                env={**os.environ, "NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1", "PY_COLORS": "0"},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -8,11 +8,11 @@ The machine is made when there is none and stays, so that the next run meets it 
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent
 MACHINE = "site"
@@ -30,26 +30,24 @@ def main() -> None:
 
 def lab_inventory() -> Path:
     """Have the machine running and write the inventory that reaches it."""
-    states = {machine["name"]: machine["state"] for machine in json.loads(lab("status", "--json"))}
-    if MACHINE not in states:
-        lab("up", MACHINE, "--release", RELEASE, "--owner", "none", show=True)
-    elif states[MACHINE] != "running":
-        lab("start", MACHINE, show=True)
-    print(f"The disposable machine {MACHINE!r} (Debian {RELEASE}) stays for the next run; make lab-down removes it.")
+    lab("up", MACHINE, "--release", RELEASE, "--owner", "none")
+    print(
+        f"The disposable machine {MACHINE!r} (Debian {RELEASE}) stays for the next run; make lab-down removes it.",
+        flush=True,
+    )
     path = ROOT / ".lab" / "inventory"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(lab("inventory", MACHINE))
+    with path.open("w") as file:
+        lab("inventory", MACHINE, output=file)
     return path
 
 
-def lab(*arguments: str, show: bool = False) -> str:
-    """Run one command of the lab; its progress goes to the screen either way."""
+def lab(*arguments: str, output: IO[str] | None = None) -> None:
+    """Run one command of the lab; its progress goes to the screen."""
     command = [sys.executable, "-m", "lab", *arguments]
-    stdout = None if show else subprocess.PIPE
-    result = subprocess.run(command, cwd=ROOT, stdout=stdout, stdin=subprocess.DEVNULL, text=True, check=False)
-    if result.returncode:
-        sys.exit(result.returncode)
-    return result.stdout or ""
+    status = subprocess.run(command, cwd=ROOT, stdout=output, stdin=subprocess.DEVNULL, check=False).returncode
+    if status:
+        sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -96,3 +96,9 @@ def test_lanes_run_side_by_side_and_their_stages_in_turn(tmp_path: Path) -> None
     other = stage(f"{write}('o')", counts=False)
     assert str(check.run_lanes([first, second], [other])) == "0 passed, 0 failed, 0 skipped"
     assert order.read_text() == "o12"
+
+
+def test_a_stage_whose_images_failed_is_not_run_and_counts_as_failed() -> None:
+    needy = check.Stage("uml", (sys.executable, "-c", ""), 30, needs=("image-uml", "image-qemu"))
+    tally = check.run_lanes([needy], failed=frozenset({"image-uml", "ruff"}))
+    assert tally.failed == ["uml: not run, for image-uml failed"]
