@@ -23,7 +23,7 @@ from lab.errors import LabError
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 _SUITES = frozenset(
-    "bullseye bookworm trixie forky sid oldoldstable oldstable stable testing unstable".split()
+    {"bullseye", "bookworm", "trixie", "forky", "sid", "oldoldstable", "oldstable", "stable", "testing", "unstable"}
 )
 _ONE_LINE = re.compile(r"^deb\s+(?:\[[^\]]*\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)\s+(?P<components>.+)$")
 _USABLE_URI = re.compile(r"^(https?|file)://?")
@@ -143,9 +143,7 @@ class Archive:
         """Put ``packages`` and what they need beyond the installed ones into ``into``."""
         (into / "partial").mkdir(parents=True, exist_ok=True)
         archives = f"Dir::Cache::archives={into}"
-        command.run(
-            ["apt-get", "-qq", "-y", "--download-only", "-o", archives, "install", *packages], env=self.env
-        )
+        command.run(["apt-get", "-qq", "-y", "--download-only", "-o", archives, "install", *packages], env=self.env)
         shutil.rmtree(into / "partial")
         (into / "lock").unlink(missing_ok=True)
 
@@ -158,7 +156,7 @@ class Archive:
 
 @contextlib.contextmanager
 def archive(suites: Sequence[str], status: Path | None = None) -> Iterator[Archive]:
-    """Open the archive for ``suites``; ``status`` is the dpkg status file that says what is installed (default: nothing)."""
+    """Open the archive for ``suites``; ``status`` is a dpkg status file, of what is installed (default: nothing)."""
     with tempfile.TemporaryDirectory(prefix="lab-apt-") as name:
         directory = Path(name)
         for sub in ("state/lists/partial", "cache/archives/partial", "etc/preferences.d", "etc/apt.conf.d"):

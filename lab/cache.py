@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What takes long to make is made once and found again by the digest of its recipe.
 
-An entry is a directory ``<root>/<kind>/<name>-<digest>``. It is built under a temporary name beside its final one and renamed
-when whole, so an entry that exists is complete, whatever was killed meanwhile. The whole cache may be deleted at any time.
+An entry is a directory ``<root>/<kind>/<name>-<digest>``. It is built under a temporary name beside its final one and
+renamed when whole, so an entry that exists is complete, whatever was killed meanwhile. The whole cache may be deleted
+at any time.
 
-A machine that depends on an entry (a copy-on-write disk over an image) pins it by `pin`; the pin is a link to a path of the
-machine and counts for as long as that path exists, so a crashed machine needs no clean-up here.
+A machine that depends on an entry (a copy-on-write disk over an image) pins it by `pin`; the pin is a link to a path of
+the machine and counts for as long as that path exists, so a crashed machine needs no clean-up here.
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ from lab.errors import LabError
 _PINS = ".pins"
 _BUILDING = ".building-"
 _DIGEST_LENGTH = 12
+_ANY_DIGEST = "[0-9a-f]" * _DIGEST_LENGTH
 
 Recipe = Mapping[str, object] | str
 
 
 def root() -> Path:
-    """The cache directory: ``$ROOTOFTRUST_LAB_CACHE``, else ``rootoftrust-lab`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    """``$ROOTOFTRUST_LAB_CACHE``, else ``rootoftrust-lab`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
     own = os.environ.get("ROOTOFTRUST_LAB_CACHE")
     if own:
         return Path(own).absolute()
@@ -139,7 +141,7 @@ def entries() -> list[Entry]:
     """All whole entries, sorted by path."""
     return [
         Entry(path.parent.name, path.name, path, _allocated(path), tuple(users(path)))
-        for path in sorted(root().glob("*/*-*"))
+        for path in sorted(root().glob(f"*/*-{_ANY_DIGEST}"))
         if path.is_dir() and not path.name.startswith(".")
     ]
 
@@ -147,7 +149,7 @@ def entries() -> list[Entry]:
 def prune() -> list[Path]:
     """Remove every entry that nobody pins and every half-built one; return what was removed."""
     removed: list[Path] = []
-    for path in sorted(root().glob("*/*-*")):
+    for path in sorted(root().glob(f"*/*-{_ANY_DIGEST}")):
         if path.is_dir() and not path.is_symlink():
             name = path.name.removeprefix(_BUILDING).rpartition("-")[0]
             with _locked(path.parent.name, name):
@@ -168,8 +170,7 @@ def _locked(kind: str, name: str) -> Iterator[None]:
 
 
 def _of_name(kind: str, name: str) -> list[Path]:
-    pattern = f"{name}-" + "[0-9a-f]" * _DIGEST_LENGTH
-    return [path for path in (root() / kind).glob(pattern) if path.is_dir()]
+    return [path for path in (root() / kind).glob(f"{name}-{_ANY_DIGEST}") if path.is_dir()]
 
 
 def _entry_of(path: Path) -> Path:

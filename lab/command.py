@@ -32,8 +32,7 @@ def run(
             command,
             input=stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
             errors="replace",
             env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})},
@@ -43,7 +42,9 @@ def run(
     except FileNotFoundError as error:
         raise LabError(f"{command[0]}: not found on this host: install the package that has it") from error
     except subprocess.TimeoutExpired as error:
-        raise LabError(f"{' '.join(command[:4])}: not finished after {timeout:.0f} s: look at the host's load") from error
+        raise LabError(
+            f"{' '.join(command[:4])}: not finished after {timeout:.0f} s: see the load of this host"
+        ) from error
     if done.returncode != 0:
         last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-_LAST_LINES:])
         raise LabError(f"{' '.join(command[:4])}: ended with status {done.returncode}:\n{last}")

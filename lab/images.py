@@ -1,14 +1,15 @@
 # Copyright (c) 2026, rootoftrust.linux contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Images that machines boot from. Nobody writes to them: a machine writes to an overlay, and pins the image by `cache.pin`.
+"""Images that machines boot from. Nobody writes to them: a machine writes to an overlay and calls `cache.pin`.
 
 The network of a machine is in its image, by a unit that runs ``ip`` early in the boot:
 
-* UML: ``vec0`` (or ``eth0``) is 10.90.0.2/30 with the gateway 10.90.0.1, the same in each machine, because each machine has a
-  network namespace of its own;
+* UML: ``vec0`` (or ``eth0``) is 10.90.0.2/30 with the gateway 10.90.0.1, the same in each machine, because each
+  machine has a network namespace of its own;
 * QEMU: ``eth0`` is 10.0.2.15/24 with the gateway 10.0.2.2, as QEMU's user network has it.
 
-Interfaces keep the kernel's names: boot with ``net.ifnames=0``. The root device is ``/dev/ubda`` or ``/dev/vda``, mounted ``rw``.
+Interfaces keep the kernel's names: boot with ``net.ifnames=0``. The root device is ``/dev/ubda`` or ``/dev/vda``,
+mounted ``rw``.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import apt, cache, command, host, initrd, keys, progress, rootfs, uml_kernel
+from lab import apt, cache, command, docker, host, initrd, keys, progress, rootfs, uml_kernel
 from lab.releases import Release
 
 # Room for what a test installs and writes, in MiB; the files are sparse.
@@ -32,6 +33,7 @@ UML_PREFIX = 30
 QEMU_ADDRESS = "10.0.2.15"
 
 _NEEDLESS_DRIVERS = (
+    "drivers/ata",
     "drivers/gpu",
     "drivers/iio",
     "drivers/infiniband",
@@ -39,7 +41,6 @@ _NEEDLESS_DRIVERS = (
     "drivers/media",
     "drivers/net/ethernet",
     "drivers/net/wireless",
-    "drivers/scsi",
     "drivers/staging",
     "sound",
 )
@@ -170,6 +171,21 @@ def _slim_modules(root: Path, version: str) -> None:
         if compressed:
             command.run([*uncompress, *compressed])
     command.run(["depmod", "--basedir", root, version])
+
+
+def container_image(release: Release) -> str:
+    """The tag of the container image; it is imported first when the Docker daemon lacks it or has an older one."""
+    base = rootfs.ensure(release)
+    recipe = cache.digest({"base": base.recipe, "code": cache.code_of(sys.modules[__name__], docker)})
+    docker.ensure()
+    name = docker.tag(release)
+    if docker.recipe_of(name) != recipe:
+        step = progress.step(f"{release.title}: container image")
+        with step, tempfile.TemporaryDirectory(dir=cache.root()) as work:
+            root = Path(work) / "root"
+            rootfs.copy(base, root)
+            docker.add_image(root, release, recipe)
+    return name
 
 
 def _add_network(root: Path, address: str, gateway: str) -> None:

@@ -15,8 +15,9 @@ from lab import command
 from lab.errors import LabError
 
 # virtio_net is loaded here so that the interface is there before the unit that gives it an address runs.
-_MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "crc32c_generic", "crc32c", "ext4")
-_OPTIONAL = frozenset({"crc32c_generic", "crc32c"})
+_MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "crc32c_generic", "ext4")
+# Built in, under another name, in the newest kernels.
+_OPTIONAL = frozenset({"crc32c_generic"})
 
 _INIT = """\
 #!/bin/busybox sh

@@ -26,4 +26,6 @@ def ensure() -> LabKey:
 
 def _build(directory: Path) -> None:
     host.require("ssh-keygen")
-    command.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "rootoftrust-lab", "-f", directory / "id_ed25519"])
+    command.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "rootoftrust-lab", "-f", directory / "id_ed25519"]
+    )

@@ -99,7 +99,8 @@ RELEASES: dict[str, Release] = {
             key="11",
             suite="bullseye",
             aliases=(),
-            security=True,
+            # Its support has ended: mirrors list packages of its security suite that they do not have any more.
+            security=False,
             packages=(*_BASE, "libtss2-tcti-device0"),
             offline_packages=(*_OFFLINE, "rng-tools5"),
         ),

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One root file system per release, which containers, UML and QEMU machines are all derived from.
 
-It has what every machine needs and, in ``/opt/repo``, a package repository so that ``apt install`` of the daemons that roles
-manage works without a network. Two things are on purpose: the SSH host keys are part of the image (its machines are clones, and
-their first connection can be strict), and ``/etc/machine-id`` is empty (each machine gets its own at first boot).
+It has what every machine needs and, in ``/opt/repo``, a package repository so that ``apt install`` of the daemons that
+roles manage works without a network. Two things are on purpose: the SSH host keys are part of the image (its machines
+are clones, and their first connection can be strict), and ``/etc/machine-id`` is empty (each machine gets its own at
+first boot).
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ _MASKED = (
     "systemd-hwdb-update.service",
     "systemd-journal-catalog-update.service",
     "systemd-logind.service",
+    "systemd-logind-varlink.socket",
     "systemd-machine-id-commit.service",
     "systemd-networkd-wait-online.service",
     "systemd-pcrmachine.service",
@@ -64,6 +66,7 @@ _FILES = {
     "etc/resolv.conf": "",
     "etc/hostname": "lab\n",
     "etc/hosts": "127.0.0.1 localhost\n127.0.1.1 lab\n::1 localhost ip6-localhost\n",
+    "etc/default/locale": "LANG=C.UTF-8\n",
     "etc/apt/sources.list": "deb [trusted=yes] file:/opt/repo ./\n",
     "etc/ssh/sshd_config.d/00-lab.conf": (
         "PermitRootLogin prohibit-password\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nUseDNS no\n"

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The User Mode Linux kernel: Debian's own package, of the newest release that the lab knows.
 
-That kernel wants a newer C library than the host may have. It gets the one of its own release without a chroot: two strings of
-the program are changed, the path of its dynamic loader and the path where libraries are searched. (Calling the loader by hand
-does not do: the kernel computes its memory from the address of its heap, which is elsewhere then, and it panics.)
+That kernel wants a newer C library than the host may have. It gets the one of its own release without a chroot: two
+strings of the program are changed, the path of its dynamic loader and the path where libraries are searched. (Calling
+the loader by hand does not do: the kernel computes its memory from the address of its heap, which is elsewhere then,
+and it panics.)
 """
 
 from __future__ import annotations
@@ -91,12 +92,14 @@ def _build(directory: Path) -> None:
 def with_own_libc(elf: bytes, loader: str) -> bytes:
     """Return the program ``elf`` changed to start through ``loader`` and to find its libraries beside itself.
 
-    The new path of the loader goes to the end of the file, where PT_INTERP may point (the kernel reads it from the file, not
-    from memory); ``$ORIGIN`` is short enough to stand in place of the old library path.
+    The new path of the loader goes to the end of the file, where PT_INTERP may point (the kernel reads it from the
+    file, not from memory); ``$ORIGIN`` is short enough to stand in place of the old library path.
     """
     image = bytearray(elf)
     if image.count(_RUNPATH) != 1:
-        raise LabError(f"linux.uml: its library path is not {_RUNPATH!r} any more: adapt lab/uml_kernel.py to the new package")
+        raise LabError(
+            f"linux.uml: its library path is not {_RUNPATH!r} any more: adapt lab/uml_kernel.py to the new package"
+        )
     where = image.index(_RUNPATH) + 1
     image[where : where + len(_RUNPATH) - 2] = b"$ORIGIN".ljust(len(_RUNPATH) - 2, b"\0")
 
