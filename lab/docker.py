@@ -28,9 +28,9 @@ _LABEL = "rootoftrust-lab.recipe"
 _SECONDS_TO_START = 30.0
 _SECONDS_TO_STOP = 30.0
 
-# The container has a cgroup namespace. On a cgroup v1 host the root of its cgroup2 tree may be the host's: it then moves
-# to a group of its own and makes that the root of another namespace, or the systemds of two containers would end each
-# other's services.
+# The container has a cgroup namespace. On a cgroup v1 host the root of its cgroup2 tree may be the host's: it then
+# moves to a group of its own and makes that the root of another namespace, or the systemds of two containers would end
+# each other's services.
 _INIT = """\
 #!/bin/sh
 set -e

@@ -14,7 +14,6 @@ mounted ``rw``.
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import sys
 import tempfile
@@ -74,7 +73,7 @@ class UmlImage:
 
 @dataclass(frozen=True)
 class QemuImage:
-    """``disk``: qcow2 with one ext4 file system and no partitions; boot it with ``kernel`` and ``initrd`` given directly."""
+    """``disk``: qcow2 with one ext4 file system and no partitions; QEMU gets ``kernel`` and ``initrd`` directly."""
 
     disk: Path
     kernel: Path

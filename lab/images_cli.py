@@ -1,6 +1,6 @@
 # Copyright (c) 2026, rootoftrust.linux contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Commands about images, the cache and Docker. Each is ``run(arguments) -> exit status``."""
+"""Commands about images, the cache and Docker. Each is ``verb(arguments) -> exit status``."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def add_parsers(subparsers: argparse._SubParsersAction[Any]) -> None:
     image = subparsers.add_parser("image", help="make the images of releases, where the cache has none")
     image.add_argument("--engine", choices=[*_ENGINES, "all"], action="append", help="default: uml; may be repeated")
     image.add_argument("release", nargs="*", help=f"default: all ({', '.join(releases.RELEASES)})")
-    image.set_defaults(run=_image)
+    image.set_defaults(verb=_image)
 
     cached = subparsers.add_parser("cache", help="show what the cache holds")
     cached.add_argument("--prune", action="store_true", help="remove every entry that no machine uses")
-    cached.set_defaults(run=_cache)
+    cached.set_defaults(verb=_cache)
 
     containers = subparsers.add_parser("docker", help="start or stop a Docker daemon, show how containers are run")
     verbs = containers.add_subparsers(dest="verb", required=True)
-    verbs.add_parser("start", help="start a daemon where none answers").set_defaults(run=_docker_start)
-    verbs.add_parser("stop", help="end the daemon the lab started, and its containers").set_defaults(run=_docker_stop)
+    verbs.add_parser("start", help="start a daemon where none answers").set_defaults(verb=_docker_start)
+    verbs.add_parser("stop", help="end the daemon the lab started, and its containers").set_defaults(verb=_docker_stop)
     options = verbs.add_parser("options", help="show the options of 'docker run' for a release")
     options.add_argument("release")
     options.add_argument("--json", action="store_true", help="as fields of a molecule platform")
-    options.set_defaults(run=_docker_options)
+    options.set_defaults(verb=_docker_options)
 
 
 def _image(arguments: argparse.Namespace) -> int:

@@ -1,8 +1,9 @@
 # Copyright (c) 2026, rootoftrust.linux contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A small initial RAM file system for QEMU machines: a static busybox and the modules between the kernel and its root disk.
+"""A small initial RAM file system for QEMU machines: static busybox and the modules that the root disk needs.
 
-It is not compressed, because inflating is what takes time under emulation. Debian's own initrd can be made inside the machine.
+It is not compressed, because inflating is what takes time under emulation. Debian's own initrd can be made inside the
+machine.
 """
 
 from __future__ import annotations

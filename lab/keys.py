@@ -1,6 +1,6 @@
 # Copyright (c) 2026, rootoftrust.linux contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The SSH key that logs in to the lab's machines. It is made once per cache, has no passphrase and opens nothing else."""
+"""The SSH key that logs in to the lab's machines: made once per cache, without a passphrase, good for nothing else."""
 
 from __future__ import annotations
 
