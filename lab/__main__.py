@@ -73,7 +73,8 @@ def enter(arguments: argparse.Namespace) -> int:
     one = machine.get(arguments.name)
     if not one.running:
         raise LabError(f"machine {one.name}: has no power: `python -m lab start {one.name}` first")
-    command = [*one.ssh_command(), *([ssh.remote(words)] if words else [])]
+    # One word is a text for the guest's shell, as with ssh itself; several are an argument list.
+    command = [*one.ssh_command(), *([ssh.remote(words[0] if len(words) == 1 else words)] if words else [])]
     sys.stdout.flush()
     os.execvp(command[0], command)
 

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import uuid
 from collections import Counter
@@ -71,7 +72,7 @@ class Uml(Engine):
         sockets.mkdir(parents=True, mode=0o700)
         cpu = _take_cpu(record)
         root, *spare = self.disk_files(record)
-        argv = ["ip", "netns", "exec", record.namespace, "taskset", "-c", str(cpu), record.images["kernel"]]
+        argv = ["ip", "netns", "exec", record.namespace, "taskset", "-c", str(cpu), str(_starter(record))]
         argv += [f"mem={record.spec.memory}", f"umid={record.name}", f"uml_dir={sockets}"]
         argv += [f"ubd0={root},{record.images['root']}", *(f"ubd{n}={path}" for n, path in enumerate(spare, start=1))]
         argv += [f"vec0:transport=tap,ifname={network.TAP},depth=128,gro=1,mac={record.mac}"]
@@ -94,6 +95,24 @@ class Uml(Engine):
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(running.vm, signal.SIGCONT)
+
+
+def _starter(record: Record) -> Path:
+    """A program that starts the kernel under its own name.
+
+    At a reboot the kernel executes the program that its first argument names, and leaves to it what it had open: its tap, which
+    cannot be opened twice, and its old memory. So that argument has to name a program that closes them first.
+    """
+    path = record.state_dir / "start-kernel"
+    lines = [
+        f"#!{sys.executable} -I",
+        "import os, sys",
+        "os.closerange(3, os.sysconf('SC_OPEN_MAX'))",
+        f"os.execv({record.images['kernel']!r}, sys.argv)",
+    ]
+    state.write_file(path, "\n".join(lines) + "\n")
+    path.chmod(0o700)
+    return path
 
 
 def _trial(kernel: uml_kernel.UmlKernel) -> Trial:
