@@ -137,9 +137,18 @@ def _say(message: str) -> None:
 
 
 def _run(command: list[str], environment: dict[str, str] | None = None) -> None:
-    result = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False)
+    """Run a command, quietly if it goes well."""
+    result = subprocess.run(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
     if result.returncode:
-        sys.exit(f"bootstrap: exit status {result.returncode} from: {' '.join(command)}")
+        sys.exit(f"{result.stdout}bootstrap: exit status {result.returncode} from: {' '.join(command)}")
 
 
 if __name__ == "__main__":
