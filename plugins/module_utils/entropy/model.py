@@ -208,11 +208,11 @@ class Gate:
     """What must hold before keys are made.
 
     :ivar min_bits: the least estimate, in bits; None means the kernel's own threshold.
-    :ivar source: the name of a hardware generator or a word of SOURCES in plan.py; empty for none.
+    :ivar sources: names of hardware generators or words of SOURCES in plan.py.
     """
 
     min_bits: int | None = None
-    source: str = ""
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
