@@ -244,10 +244,11 @@ class Machine:
 
     def boot(self, resume: str | None = None) -> None:
         """Give it power and wait until it can be logged in to; only within an operation."""
-        started = time.monotonic()
         for part, path in self._record.images.items():
             if not Path(path).exists():
                 raise LabError(f"machine {self.name}: its {part} {path} is gone from the cache: take it down and up again")
+        timeout = self._engine.boot_timeout(self._record)
+        started = time.monotonic()
         guardian.dismiss(self._record)
         network.create(self.namespace, ssh.link(self._record), self._record.mac)
         self._record.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -255,7 +256,7 @@ class Machine:
         with state.lock("_start"):
             guardian.start(self._record, self._engine.programs(self._record, resume))
         try:
-            self._wait_for_login(started + self._engine.boot_timeout(self._record))
+            self._wait_for_login(started + timeout)
             if resume is not None:
                 self.run(["date", "-u", "-s", f"@{time.time():.3f}"])
         except BaseException:

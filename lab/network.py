@@ -19,6 +19,8 @@ from pathlib import Path
 from lab.errors import LabError
 
 TAP = "tap0"
+# Always the same: a guest that goes back to a snapshot still knows this address, and would send to an older one for half a minute.
+_HOST_MAC = "02:00:00:00:00:01"
 
 _CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -50,6 +52,7 @@ def create(namespace: str, link: Link, guest_mac: str) -> None:
     _ip("netns", "add", namespace)
     _ip("-n", namespace, "link", "set", "lo", "up")
     _ip("-n", namespace, "tuntap", "add", TAP, "mode", "tap")
+    _ip("-n", namespace, "link", "set", TAP, "address", _HOST_MAC)
     _ip("-n", namespace, "address", "add", f"{link.host}/{link.prefix}", "dev", TAP)
     _ip("-n", namespace, "link", "set", TAP, "up")
     # Without a fixed neighbour the kernel asks for the guest once a second only, and the first login comes that much later.
