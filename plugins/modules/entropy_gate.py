@@ -33,14 +33,18 @@ options:
       - By default it is what the kernel itself asks for, all of a 256-bit pool or 128 bits of an older one.
       - More than the pool holds is an error at once. Kernels since 5.18, and many before, have a pool of 256 bits.
     type: int
-  require_source:
+  require_sources:
     description:
-      - Something that has to feed the pool.
+      - What has to feed the pool, all of it.
       - The name of a hardware generator as the kernel has it (V(virtio_rng.0)), or V(any-hwrng) for any one in use.
       - V(tpm) for the generator of a TPM in use.
-      - V(kernel) for a hardware generator that the kernel itself reads and counts.
+      - V(kernel) for a kernel that needs nobody, because it counts a hardware generator or seeds itself from the jitter of its timer.
+      - V(kernel-hwrng) for a hardware generator that the kernel itself reads and counts.
       - V(rngd), V(haveged) or V(jitterentropy) for that daemon, running and with no fake source.
-    type: str
+    type: list
+    elements: str
+    default: []
+    aliases: [require_source]
   require_quality:
     description: A device or file that has to pass the tests of M(rootoftrust.linux.rng_quality), for example C(/dev/hwrng).
     type: path
@@ -95,7 +99,7 @@ EXAMPLES = r"""
 
 - name: Where there is a hardware generator, go on only if it is in use and good
   rootoftrust.linux.entropy_gate:
-    require_source: any-hwrng
+    require_sources: [any-hwrng]
     require_quality: /dev/hwrng
     timeout: 120
   when: entropy.hwrng.current != ""
@@ -159,7 +163,7 @@ SPEC = Spec(
         "timeout": {"type": "float", "default": 60},
         "interval": {"type": "float", "default": 0.5},
         "min_bits": {"type": "int"},
-        "require_source": {"type": "str"},
+        "require_sources": {"type": "list", "elements": "str", "default": [], "aliases": ["require_source"]},
         "require_quality": {"type": "path"},
         "quality_blocks": {"type": "int", "default": 20},
         "quality_max_failures": {"type": "int"},
@@ -176,7 +180,7 @@ def main() -> None:
         if params["require_quality"]:
             quality = sampling(params["require_quality"], params["quality_blocks"], 1.0, params["quality_max_failures"])
         return wait_for_gate(
-            Gate(min_bits=params["min_bits"], source=params["require_source"] or ""),
+            Gate(min_bits=params["min_bits"], sources=tuple(params["require_sources"])),
             quality,
             timeout=params["timeout"],
             interval=params["interval"],

@@ -183,7 +183,10 @@ recommendation:
   type: dict
   returned: success
   contains:
-    sources: {description: 'Of V(kernel) (nothing to install), V(rngd) and V(jitterentropy); empty in containers.', type: list, elements: str}
+    sources:
+      description: Of V(kernel) (nothing to install), V(rngd) and V(jitterentropy); empty in containers.
+      type: list
+      elements: str
     because: {description: Why., type: str}
 """
 

@@ -52,7 +52,12 @@ def recommend(host: Host) -> Recommendation:
     return Recommendation(("kernel",), "There is no hardware source; this kernel seeds itself from the jitter of its timer.")
 
 
-def _kernel_feeds(host: Host) -> bool:
+def _kernel_suffices(host: Host) -> bool:
+    """Kernels from 5.6 on seed themselves from the jitter of their timer where they have nothing better."""
+    return host.hwrng.credited or (host.pool.crng_ready and not host.pool.blocking)
+
+
+def _kernel_hwrng_feeds(host: Host) -> bool:
     return host.hwrng.credited
 
 
@@ -69,8 +74,9 @@ def _daemon(name: str) -> Callable[[Host], bool]:
 
 
 SOURCES: Mapping[str, tuple[Callable[[Host], bool], str]] = {  # word → (is it there, what to do)
-    "kernel": (
-        _kernel_feeds,
+    "kernel": (_kernel_suffices, "Add a hardware generator, rngd or jitterentropy-rngd: this kernel does not keep itself seeded."),
+    "kernel-hwrng": (
+        _kernel_hwrng_feeds,
         "Load the driver of a hardware generator; where its quality is 0, set it (module rootoftrust.linux.hwrng) or use rngd.",
     ),
     "rngd": (_daemon("rngd"), "Install rngd and start it with a real source."),
@@ -103,7 +109,7 @@ def check_gate(pool: Pool, gate: Gate) -> None:
 
 def unmet(host: Host, gate: Gate) -> tuple[Finding, ...]:
     """What still keeps the gate shut."""
-    return (*reasons(host), *_too_few_bits(host.pool, gate), *_source_absent(host, gate))
+    return (*reasons(host), *_too_few_bits(host.pool, gate), *_sources_absent(host, gate))
 
 
 def _too_few_bits(pool: Pool, gate: Gate) -> Iterator[Finding]:
@@ -116,21 +122,20 @@ def _too_few_bits(pool: Pool, gate: Gate) -> Iterator[Finding]:
         )
 
 
-def _source_absent(host: Host, gate: Gate) -> Iterator[Finding]:
-    if not gate.source:
-        return
-    if gate.source in SOURCES:
-        there, remedy = SOURCES[gate.source]
-        if there(host):
-            return
-        text = f"The required source {gate.source} does not feed the pool."
-    elif gate.source == host.hwrng.current:
-        return
-    else:
-        seen = ", ".join(host.hwrng.available) or "none"
-        text = f"The required hardware generator {gate.source} is not in use (in use: {host.hwrng.current or 'none'}; available: {seen})."
-        remedy = "Load its driver, and choose it with the module rootoftrust.linux.hwrng."
-    yield Finding("source_absent", text, f"{remedy} In a container this is a matter of its host." if host.container else remedy)
+def _sources_absent(host: Host, gate: Gate) -> Iterator[Finding]:
+    for source in gate.sources:
+        if source in SOURCES:
+            there, remedy = SOURCES[source]
+            present = there(host)
+            text = f"The required source {source} does not feed the pool."
+        else:
+            present = source == host.hwrng.current
+            seen = ", ".join(host.hwrng.available) or "none"
+            in_use = host.hwrng.current or "none"
+            text = f"The required hardware generator {source} is not in use (in use: {in_use}; available: {seen})."
+            remedy = "Load its driver, and choose it with the module rootoftrust.linux.hwrng."
+        if not present:
+            yield Finding("source_absent", text, f"{remedy} In a container this is a matter of its host." if host.container else remedy)
 
 
 def sampling(source: str, blocks: int, timeout: float, max_failures: int | None, max_bytes: int | None = None) -> Sampling:
