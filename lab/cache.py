@@ -19,6 +19,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,10 @@ from types import ModuleType
 from lab.errors import LabError
 
 _PINS = ".pins"
+# Removing them would lock the lab out of its machines.
+_KEPT_KIND = "ssh"
+# Two checkouts of this repository, with different recipes, do not take each other's images away.
+_IDLE = 2 * 3600.0
 _BUILDING = ".building-"
 _DIGEST_LENGTH = 12
 _ANY_DIGEST = "[0-9a-f]" * _DIGEST_LENGTH
@@ -72,13 +77,14 @@ def entry(kind: str, name: str, recipe: Recipe, build: Callable[[Path], None]) -
     """Return the directory of this entry; when it is missing, let ``build`` fill a new one first.
 
     ``build`` gets an empty directory. Processes that ask for the same name at once build it once: the others wait.
-    Entries of the same name with another recipe are removed afterwards, unless pinned.
+    Entries of the same name with another recipe are removed afterwards, if nobody pins them or has asked for them for
+    two hours.
     """
     final = root() / kind / f"{name}-{digest(recipe)}"
-    if final.is_dir():
+    if _asked_for(final):
         return final
     with _locked(kind, name):
-        if final.is_dir():
+        if _asked_for(final):
             return final
         # We hold the lock of this name, so whatever is half-built under it was left by a killed process.
         for rest in final.parent.glob(f"{_BUILDING}{name}-*"):
@@ -92,9 +98,18 @@ def entry(kind: str, name: str, recipe: Recipe, build: Callable[[Path], None]) -
             raise
         building.rename(final)
         for other in _of_name(kind, name):
-            if other != final and not users(other):
+            if other != final and not users(other) and time.time() - other.stat().st_mtime > _IDLE:
                 _remove(other)
     return final
+
+
+def _asked_for(directory: Path) -> bool:
+    """Whether the entry exists; its time of change becomes now."""
+    try:
+        os.utime(directory)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def final_path(building: Path) -> Path:
@@ -147,10 +162,10 @@ def entries() -> list[Entry]:
 
 
 def prune() -> list[Path]:
-    """Remove every entry that nobody pins and every half-built one; return what was removed."""
+    """Remove every entry that nobody pins and every half-built one, but no keys; return what was removed."""
     removed: list[Path] = []
     for path in sorted(root().glob(f"*/*-{_ANY_DIGEST}")):
-        if path.is_dir() and not path.is_symlink():
+        if path.is_dir() and path.parent.name != _KEPT_KIND:
             name = path.name.removeprefix(_BUILDING).rpartition("-")[0]
             with _locked(path.parent.name, name):
                 if path.exists() and not users(path):

@@ -87,7 +87,7 @@ def ssh_key() -> Path:
 
 def known_host_lines(release: Release) -> list[str]:
     """The SSH host keys in the images of ``release``, as ``type base64``: put the name of the host before each."""
-    return rootfs.ensure(release).host_keys
+    return rootfs.known_hosts(release)
 
 
 def uml_image(release: Release, kernel: uml_kernel.UmlKernel | None = None) -> UmlImage:

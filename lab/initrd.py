@@ -26,7 +26,8 @@ b=/bin/busybox
 $b mount -t devtmpfs devtmpfs /dev
 $b mount -t proc proc /proc
 $b mount -t sysfs sysfs /sys
-while read -r module; do $b insmod "/modules/$module"; done < /modules/order
+# A variant of a module for another processor refuses to load; if one that is needed does, there is no disk below.
+while read -r module; do $b insmod "/modules/$module" 2> /dev/null; done < /modules/order
 disk=/dev/vda
 for word in $($b cat /proc/cmdline); do case $word in root=/dev/*) disk=${word#root=} ;; esac; done
 tries=0

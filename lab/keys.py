@@ -1,6 +1,9 @@
 # Copyright (c) 2026, rootoftrust.linux contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The SSH key that logs in to the lab's machines: made once per cache, without a passphrase, good for nothing else."""
+"""SSH keys of the lab, made once per cache: the one that logs in to machines, and the host keys in their images.
+
+Neither has a passphrase; both are good for nothing else.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,20 @@ def ensure() -> LabKey:
     """Return the key of this cache; make it first when there is none."""
     private = cache.entry("ssh", "lab", "ed25519", _build) / "id_ed25519"
     return LabKey(private, private.with_suffix(".pub").read_text(encoding="utf-8").strip())
+
+
+def host_keys(name: str) -> Path:
+    """The directory of the host keys for the images called ``name``: ``ssh_host_*_key`` and their ``.pub``.
+
+    They outlive the images, so that an image made anew is known to whoever knew the old one.
+    """
+    return cache.entry("ssh", f"host-{name}", "ssh-keygen -A", _build_host_keys) / "etc/ssh"
+
+
+def _build_host_keys(directory: Path) -> None:
+    host.require("ssh-keygen")
+    (directory / "etc/ssh").mkdir(parents=True)
+    command.run(["ssh-keygen", "-A", "-f", directory])
 
 
 def _build(directory: Path) -> None:

@@ -21,6 +21,9 @@ from lab.releases import Release
 
 _EXCLUDED = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*")
 
+# Installed systems have /bin, /lib … as links into /usr; the packages of the oldest release alone do not make them.
+_MERGE_USR = 'for d in bin sbin lib lib64; do mkdir -p "$1/usr/$d" && ln -s "usr/$d" "$1/$d"; done'
+
 # Not needed in a machine that lives for minutes; each costs boot time, which is ten times longer under emulation.
 _MASKED = (
     "apt-daily-upgrade.timer",
@@ -85,31 +88,30 @@ class RootFs:
     path: Path
     recipe: str
 
-    @property
-    def host_keys(self) -> list[str]:
-        """The public SSH host keys, as ``type base64``."""
-        files = sorted((self.path / "etc/ssh").glob("ssh_host_*_key.pub"))
-        return [" ".join(file.read_text(encoding="utf-8").split()[:2]) for file in files]
-
 
 def ensure(release: Release) -> RootFs:
     """Return the root file system of ``release``; build it first when the cache has none (about a minute)."""
-    key = keys.ensure()
     recipe: dict[str, object] = {
         "release": dataclasses.asdict(release) | {"kernel_packages": (), "quirks": {}},
-        "authorized_key": key.public,
+        "keys": [keys.ensure().public, *known_hosts(release)],
         "code": cache.code_of(sys.modules[__name__], apt),
     }
-    directory = cache.entry("rootfs", release.key, recipe, lambda new: _build(release, key.public, new / "root"))
+    directory = cache.entry("rootfs", release.key, recipe, lambda new: _build(release, new / "root"))
     return RootFs(release, directory / "root", directory.name)
 
 
-def _build(release: Release, authorized_key: str, root: Path) -> None:
+def known_hosts(release: Release) -> list[str]:
+    """The public SSH host keys in everything made of ``release``, as ``type base64``."""
+    files = sorted(keys.host_keys(release.key).glob("*.pub"))
+    return [" ".join(file.read_text(encoding="utf-8").split()[:2]) for file in files]
+
+
+def _build(release: Release, root: Path) -> None:
     host.require("mmdebstrap", "apt-ftparchive")
     with progress.step(f"{release.title}: root file system"):
         _install(release, root)
         _add_repository(release, root)
-        _configure(root, authorized_key)
+        _configure(release, root)
 
 
 def _install(release: Release, root: Path) -> None:
@@ -120,6 +122,7 @@ def _install(release: Release, root: Path) -> None:
             "--mode=root",
             "--variant=minbase",
             "--skip=check/qemu",
+            f"--setup-hook={_MERGE_USR}",
             f"--include={','.join(release.packages)}",
             *(f'--aptopt={key} "{value}"' for key, value in apt.OPTIONS.items() if not key.startswith("APT::Sandbox")),
             "--dpkgopt=force-unsafe-io",
@@ -144,7 +147,7 @@ def _add_repository(release: Release, root: Path) -> None:
         (repository / name).write_text(index, encoding="utf-8")
 
 
-def _configure(root: Path, authorized_key: str) -> None:
+def _configure(release: Release, root: Path) -> None:
     for old in (root / "etc/apt/sources.list.d").glob("*"):
         old.unlink()
     for removed in _REMOVED:
@@ -155,8 +158,13 @@ def _configure(root: Path, authorized_key: str) -> None:
     (root / "var/lib/dbus/machine-id").symlink_to("/etc/machine-id")
     mask(root, _MASKED)
     (root / "root/.ssh").mkdir(mode=0o700, exist_ok=True)
-    write(root, "root/.ssh/authorized_keys", f"{authorized_key}\n", mode=0o600)
-    command.run(["chroot", root, "sh", "-c", "rm -f /etc/ssh/ssh_host_* && ssh-keygen -A && apt-get -qq update"])
+    write(root, "root/.ssh/authorized_keys", f"{keys.ensure().public}\n", mode=0o600)
+    for old in (root / "etc/ssh").glob("ssh_host_*"):
+        old.unlink()
+    for key in keys.host_keys(release.key).iterdir():
+        mode = 0o644 if key.suffix == ".pub" else 0o600
+        write(root, f"etc/ssh/{key.name}", key.read_text(encoding="utf-8"), mode)
+    command.run(["chroot", root, "apt-get", "-qq", "update"])
 
 
 def write(root: Path, path: str, content: str, mode: int = 0o644) -> None:
@@ -177,5 +185,6 @@ def mask(root: Path, units: Sequence[str]) -> None:
 
 
 def copy(rootfs: RootFs, target: Path) -> None:
-    """Copy the tree to ``target``, sharing blocks where the file system can."""
+    """Copy the tree to ``target``, and keep the original for as long as the directory of ``target`` exists."""
+    cache.pin(rootfs.path, target.parent)
     command.run(["cp", "-a", "--reflink=auto", rootfs.path, target])
