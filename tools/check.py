@@ -211,11 +211,11 @@ def count_reports(stage: Stage) -> Tally:
     report = REPORTS / f"{stage.name}.json"
     if report.is_file():
         for session in json.loads(report.read_text())["sessions"]:
-            total.add(count_session(session))
+            total.add(count_session(session, stage.name))
     return total
 
 
-def count_session(session: dict[str, Any]) -> Tally:
+def count_session(session: dict[str, Any], stage: str) -> Tally:
     name = session["signatures"][0] if session["signatures"] else session["name"]
     files = list((REPORTS / name).glob("**/*.xml"))
     tally = Tally()
@@ -224,7 +224,7 @@ def count_session(session: dict[str, Any]) -> Tally:
     if session["result"] == "skipped":
         tally.skipped.append(f"{name}: {session['reason']}")
     elif session["result"] != "success" and not tally.failed:
-        tally.failed.append(f"{name}: {session['result']} ({session['reason'] or 'no reason given'})")
+        tally.failed.append(f"{name}: {session['reason'] or f'see .lab/logs/{stage}.log'}")
     elif not files:
         tally.passed += session["result"] == "success"
     return tally
