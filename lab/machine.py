@@ -22,7 +22,7 @@ from lab.process import ProcessId
 from lab.spec import MachineSpec
 from lab.state import Record
 
-# Lines of the console shown when a machine does not boot.
+# Lines of the console shown when a machine does not boot: its last, or the last up to a panic.
 _CONSOLE_LINES = 30
 # Seconds for one login, on a machine whose sshd has already answered (2 on an emulated one, more under load).
 _LOGIN_TIMEOUT = 60.0
@@ -276,15 +276,19 @@ class Machine:
                 said = login.stderr.strip()
                 if "Host key verification failed" in said:
                     raise LabError(f"machine {self.name}: its host key is not in {self._record.known_hosts}: {said}")
-            if not self.running:
-                raise LabError(f"machine {self.name}: ended before a login was possible: {self._last_words()}")
+            ended = not self.running
             if _PANIC in self.console():
                 raise LabError(f"machine {self.name}: its kernel panicked: {self._last_words()}")
+            if ended:
+                raise LabError(f"machine {self.name}: ended before a login was possible: {self._last_words()}")
             time.sleep(0.05)
         raise LabError(f"machine {self.name}: no login in time ({said}): {self._last_words()}")
 
     def _last_words(self) -> str:
-        lines = self.console().splitlines()[-_CONSOLE_LINES:]
+        lines = self.console().splitlines()
+        # What follows a panic is a list of addresses; what led to it is before it.
+        panic = next((number for number, line in enumerate(lines, start=1) if _PANIC in line), len(lines))
+        lines = lines[:panic][-_CONSOLE_LINES:]
         logs = [str(path) for path in (self.console_log, self.state_dir / "qemu.log") if path.exists()]
         return "\n".join([f"the console is in {' and '.join(logs)}, its last lines are", *lines])
 

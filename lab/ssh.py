@@ -8,6 +8,7 @@ command makes the connection.
 
 from __future__ import annotations
 
+import ast
 import json
 import shlex
 import subprocess
@@ -120,12 +121,20 @@ def inventory_json(hosts: dict[str, dict[str, object]]) -> str:
 
 
 def inventory_ini(hosts: dict[str, dict[str, object]]) -> str:
-    """An inventory in INI form, one host per line.
-
-    Ansible splits the line as a shell would and reads each value as a Python literal where it can.
-    """
+    """An inventory in INI form, one host per line."""
     lines = []
     for name, variables in hosts.items():
-        values = (f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in variables.items())
-        lines.append(" ".join([name, *(shlex.quote(value) for value in values)]))
+        words = (shlex.quote(f"{key}={_ini_value(value)}") for key, value in variables.items())
+        lines.append(" ".join([name, *words]))
     return "\n".join(lines) + "\n"
+
+
+def _ini_value(value: object) -> str:
+    """The text that Ansible reads back as the value: it takes every Python literal for what it stands for."""
+    if not isinstance(value, str):
+        return repr(value)
+    try:
+        ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+        return value
+    return repr(value)

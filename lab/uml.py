@@ -30,6 +30,11 @@ _BOOT_TIMEOUT = 120.0
 
 _CONSOLE = ("con=null", "con0=null,fd:1", "ssl=null", "console=tty0", "pty.legacy_count=0")
 
+# systemd writes the file at each boot that has this argument, and its time would no longer tell when the identity was given.
+_IDENTITY = "systemd.machine_id="
+# Set in the environment of a kernel that was started by us: it passes it on at a reboot.
+_STARTED = "ROOTOFTRUST_LAB_KERNEL_STARTED"
+
 
 class Uml(Engine):
     """Machines of the lab's User Mode Linux kernel."""
@@ -79,7 +84,7 @@ class Uml(Engine):
         argv += ["root=/dev/ubda", "rw", "net.ifnames=0", "quiet", "seccomp=on", *_CONSOLE]
         if record.spec.disk_from is not None and not record.booted:
             # The clone's disk carries its original's machine-id; this replaces it, and only at the first boot.
-            argv.append(f"systemd.machine_id={uuid.UUID(record.uuid).hex}")
+            argv.append(f"{_IDENTITY}{uuid.UUID(record.uuid).hex}")
         argv += record.spec.kernel_args
         return [Program(argv=argv, log=str(record.console_log))]
 
@@ -100,15 +105,20 @@ class Uml(Engine):
 def _starter(record: Record) -> Path:
     """A program that starts the kernel under its own name.
 
-    At a reboot the kernel executes the program that its first argument names, and leaves to it what it had open: its tap, which
-    cannot be opened twice, and its old memory. So that argument has to name a program that closes them first.
+    At a reboot the kernel executes the program that its first argument names, with the same arguments, and leaves to it what it
+    had open: its tap, which cannot be opened twice, and its old memory. So that argument has to name a program that closes them
+    first. It also leaves out what is for the first boot alone.
     """
     path = record.state_dir / "start-kernel"
     lines = [
         f"#!{sys.executable} -I",
         "import os, sys",
         "os.closerange(3, os.sysconf('SC_OPEN_MAX'))",
-        f"os.execv({record.images['kernel']!r}, sys.argv)",
+        "arguments = sys.argv",
+        f"if {_STARTED!r} in os.environ:",
+        f"    arguments = [word for word in arguments if not word.startswith({_IDENTITY!r})]",
+        f"os.environ[{_STARTED!r}] = '1'",
+        f"os.execv({record.images['kernel']!r}, arguments)",
     ]
     state.write_file(path, "\n".join(lines) + "\n")
     path.chmod(0o700)
