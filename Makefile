@@ -39,7 +39,7 @@ integration: venv ## tests on containers and machines (ARGS='-k gate -x')
 	@$(BIN)/nox -s integration -- $(ARGS)
 
 molecule: venv ## role scenarios: PLATFORM=containers|uml|qemu|public SCENARIO=entropy RELEASES='12 13'
-	@$(BIN)/nox -s $(if $(SCENARIO),'molecule($(PLATFORM)-$(SCENARIO))',molecule -k $(PLATFORM)) -- $(RELEASES)
+	@$(BIN)/nox -s 'molecule($(PLATFORM))' -- $(addprefix --scenario ,$(SCENARIO)) $(RELEASES)
 
 bench: venv ## measure, and write docs/benchmarks.md
 	@$(BIN)/nox -s bench -- $(ARGS)

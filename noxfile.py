@@ -8,6 +8,7 @@ JUnit files in ``.lab/reports/<session>/`` for tools/check.py.
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from pathlib import Path
@@ -108,13 +109,14 @@ def integration(session: nox.Session) -> None:
 
 
 @nox.session
-@nox.parametrize(
-    ("platform", "scenario"),
-    [nox.param(platform, scenario, id=f"{platform}-{scenario}") for platform in PLATFORMS for scenario in SCENARIOS],
-)
-def molecule(session: nox.Session, platform: str, scenario: str) -> None:
-    """Run one role's scenario on one platform; the arguments are the releases, by default all of the platform's."""
-    run_molecule(session, platform, scenario, session.posargs)
+@nox.parametrize("platform", [nox.param(name, id=name) for name in PLATFORMS])
+def molecule(session: nox.Session, platform: str) -> None:
+    """Run the roles' scenarios on one platform: [--scenario NAME]... [RELEASE]..., by default all of both."""
+    parser = argparse.ArgumentParser(prog="molecule")
+    parser.add_argument("--scenario", action="append", choices=SCENARIOS)
+    parser.add_argument("releases", nargs="*")
+    wanted = parser.parse_args(session.posargs)
+    run_molecule(session, platform, wanted.scenario or SCENARIOS, wanted.releases)
 
 
 @nox.session
@@ -123,29 +125,25 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "tests.bench", *session.posargs)
 
 
-def run_molecule(session: nox.Session, platform: str, scenario: str, releases: list[str]) -> None:
-    """Run ``molecule test`` for one scenario on the hosts of molecule/platforms/PLATFORM.yml, all or some releases."""
-    state = ROOT / ".lab" / "molecule" / platform
+def run_molecule(session: nox.Session, platform: str, scenarios: list[str], releases: list[str]) -> None:
+    """Run ``molecule test`` on the hosts of molecule/platforms/PLATFORM.yml, all or some releases.
+
+    The hosts are made once, by the scenario ``default``, and the others share them.
+    """
+    state = ROOT / ".lab" / "molecule"
     state.mkdir(parents=True, exist_ok=True)
     hosts = yaml.safe_load((ROOT / "molecule" / "platforms" / f"{platform}.yml").read_text())
     chosen = [
-        host
-        for host in hosts["platforms"]
-        if not releases or host["name"].endswith(tuple(f"-{name}" for name in releases))
+        host for host in hosts["platforms"] if not releases or host["name"].endswith(tuple(f"-{name}" for name in releases))
     ]
     if not chosen:
         session.error(f"{platform}: no host of release {' or '.join(releases)} in molecule/platforms/{platform}.yml")
-    configuration = state.with_suffix(".yml")
+    configuration = state / f"{platform}.yml"
     configuration.write_text(yaml.safe_dump({**hosts, "platforms": chosen}))
-    state.with_suffix(".json").write_text("{}")  # the machines' inventory: molecule wants it before they are there
-    environment = {
-        "MOLECULE_EPHEMERAL_DIRECTORY": str(state),
-        "MOLECULE_OWNER": str(os.getpid()),
-        "MOLECULE_REPORTS": str(REPORTS / session.name),
-    }
-    session.run(
-        "molecule", "-c", "molecule/config.yml", "-c", str(configuration), "test", "-s", scenario, env=environment
-    )
+    (state / f"{platform}.json").write_text("{}")  # the machines' inventory: molecule wants it before they are there
+    environment = {"MOLECULE_OWNER": str(os.getpid()), "MOLECULE_REPORTS": str(REPORTS / session.name)}
+    selection = [word for name in ["default", *scenarios] for word in ("-s", name)]
+    session.run("molecule", "-c", "molecule/config.yml", "-c", str(configuration), "test", *selection, env=environment)
 
 
 def _junit(session: nox.Session) -> str:

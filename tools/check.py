@@ -99,7 +99,7 @@ def machines(everything: bool) -> list[Stage]:
     for platform, image in zip(("containers", "uml", "qemu"), needs, strict=True):
         releases = ["--", "13"] if platform == "qemu" and not everything else []
         limit = 10800 if everything else 1800
-        stages.append(nox(f"molecule-{platform}", limit, "-s", "molecule", "-k", platform, *releases, needs=(image,)))
+        stages.append(nox(f"molecule-{platform}", limit, "-s", f"molecule({platform})", *releases, needs=(image,)))
     return [*stages, nox("bench", 1800, "-s", "bench", needs=needs)] if everything else stages
 
 
