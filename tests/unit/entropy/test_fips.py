@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.rootoftrust.linux.plugins.module_utils.entropy import fips
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from ansible_collections.rootoftrust.linux.plugins.module_utils.entropy import fips
 
 FIXTURES = Path(__file__).parents[1] / "fixtures/entropy"
 RNGTEST = shutil.which("rngtest")
