@@ -63,12 +63,14 @@ _OFFLINE = (
     "xfsprogs",
 )
 
+_REFUSES_CONTAINER = "its unit has ConditionVirtualization=!container in this release: systemd skips it in a container"
+
 
 @dataclass(frozen=True)
 class Release:
     """One Debian release.
 
-    ``quirks`` maps the name of something that does not work to the reason, which a test prints when it skips.
+    ``quirks`` maps what does not work, as ``where:package``, to the reason, which a test prints when it skips.
     ``kernel_packages`` come on top in the QEMU image only.
     """
 
@@ -119,6 +121,10 @@ RELEASES: dict[str, Release] = {
             security=True,
             packages=(*_BASE, "libtss2-rc0t64", "libtss2-tcti-device0t64", "systemd-cryptsetup"),
             offline_packages=(*_OFFLINE, "rng-tools5", "swtpm", "swtpm-tools", "usbip"),
+            quirks={
+                "container:haveged": _REFUSES_CONTAINER,
+                "container:rng-tools-debian": _REFUSES_CONTAINER,
+            },
         ),
         Release(
             key="forky",
@@ -127,6 +133,11 @@ RELEASES: dict[str, Release] = {
             security=False,
             packages=(*_BASE, "libtss2-rc0t64", "libtss2-tcti-device0t64", "systemd-cryptsetup"),
             offline_packages=(*_OFFLINE, "rng-tools", "swtpm", "swtpm-tools", "usbip"),
+            quirks={
+                "container:haveged": _REFUSES_CONTAINER,
+                "container:rng-tools": _REFUSES_CONTAINER,
+                "container:rng-tools-debian": _REFUSES_CONTAINER,
+            },
         ),
     )
 }
