@@ -10,7 +10,7 @@ import errno
 import grp
 import os
 from dataclasses import replace
-from typing import Callable
+from typing import Any, Callable
 
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError, ToolFailed
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.runner import Runner
@@ -19,10 +19,13 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.sshkeys.key_pair
 from ansible_collections.rootoftrust.linux.plugins.module_utils.sshkeys.key_record import KeyRecord
 from ansible_collections.rootoftrust.linux.plugins.module_utils.sshkeys.machine_identity import MachineIdentity
 from ansible_collections.rootoftrust.linux.plugins.module_utils.sshkeys.model import (
+    PRESENT_TYPES,
     Access,
     AccessRule,
     Pair,
+    Served,
     ServerCheck,
+    ServerSettings,
     State,
     Wanted,
     WantedKey,
@@ -38,8 +41,10 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.sshkeys.plan imp
     keys_of_server,
     private_access,
     replaces,
+    report_look,
 )
 from ansible_collections.rootoftrust.linux.plugins.module_utils.sshkeys.ssh_keygen import SshKeygen
+from ansible_collections.rootoftrust.linux.plugins.module_utils.sshkeys.ssh_keyscan import SshKeyscan, own_address
 from ansible_collections.rootoftrust.linux.plugins.module_utils.sshkeys.sshd import Sshd
 
 REMEDIES = {
@@ -70,13 +75,15 @@ class HostKeys:
     ) -> None:
         self._runner = runner
         self._keygen = SshKeygen(runner)
-        self.sshd = Sshd(runner, self._keygen)
+        self._keyscan = SshKeyscan(runner)
+        self._sshd = Sshd(runner, self._keygen)
         self._pairs = KeyPairs(self._keygen)
         self._identity = identity or MachineIdentity()
         self._record = record or KeyRecord()
         self._rule = rule or access_rule()
         self._fips = fips
         self._keys: tuple[WantedKey, ...] | None = None
+        self._settings: ServerSettings | None = None
         self._first: State | None = None
         self._backup = False
 
@@ -86,30 +93,71 @@ class HostKeys:
         :raises RootOfTrustError: if sshd is missing or its configuration broken where they are needed, or a key may not be read.
         """
         if asked.server:
-            self.sshd.require()
+            self._sshd.require()
         self._backup = asked.backup
         keys = self.keys(asked)
         self._pairs.lock([key.path for key in keys])
-        state = self.look(asked)
+        state = self._facts(asked)
         if replaces(state, asked):
             self._keygen.require()
-            state = replace(state, check=self.sshd.check() if asked.server else None)
+            state = replace(state, check=self._sshd.check() if asked.server else None)
         state = replace(state, first=self._first)
         self._first = self._first or state
         return state
 
-    def look(self, asked: Wanted) -> State:
+    def look(self, asked: Wanted, handshake: bool, prove: bool) -> dict[str, Any]:
+        """The result of ssh_host_key_info: keys, server, and what it presents.
+
+        :param handshake: ask the running server for its keys.
+        :param prove: take it as a failure if a key is due or not the one presented.
+        :raises RootOfTrustError: if that is so; its facts are the result.
+        """
+        server: dict[str, Any] = {"installed": False, "config_valid": None, "error": "", "ports": [], "addresses": [], "running": None}
+        if asked.server:
+            self._ask_server(server)
+        self._keys = asked.keys or keys_of_server(self._settings, self._pairs.exists, asked.template, self._in_fips_mode())
+        state = self._facts(asked)
+        served: list[Served] | None = None
+        if handshake and self._settings is not None:
+            served = self._handshake(self._settings, state)
+            server["running"] = bool(served)
+        result = report_look(asked, state, server, served, self._settings)
+        if prove and result["faults"]:
+            raise RootOfTrustError(" ".join(result["faults"]), "", result)
+        return result
+
+    def _ask_server(self, server: dict[str, Any]) -> None:
+        try:
+            self._sshd.require()
+            server["installed"] = True
+            self._settings = self._sshd.settings()
+        except RootOfTrustError as error:
+            server.update(config_valid=False if server["installed"] else None, error=str(error))
+            return
+        server.update(
+            config_valid=True,
+            ports=list(self._settings.ports),
+            addresses=[{"address": address, "port": port} for address, port in self._settings.listens],
+        )
+
+    def _handshake(self, settings: ServerSettings, state: State) -> list[Served]:
+        """What the server presents at each address, asked for the types that are looked at."""
+        types = [kind for kind in PRESENT_TYPES if any(pair.wanted.type == kind for pair in state.pairs)]
+        asked = {(own_address(address), port) for address, port in settings.listens}
+        return [item for address, port in sorted(asked) for item in self._keyscan.scan(address, port, types or PRESENT_TYPES)]
+
+    def _facts(self, asked: Wanted) -> State:
         """The facts without those of the server."""
         pairs = tuple(_typed(self._pairs.read(key)) for key in self.keys(asked))
-        return State(pairs=pairs, identity=self._identity.read(), record=self._record.read(), rule=self._rule)
+        return State(pairs=pairs, identity=self._identity.read(), record=self._record.read(), rule=self._rule, asked=asked)
 
     def keys(self, asked: Wanted) -> tuple[WantedKey, ...]:
         """The keys that are asked for; those of the server are found out once."""
         if self._keys is None:
             self._keys = asked.keys
         if self._keys is None:
-            settings = self.sshd.settings() if asked.server else None
-            self._keys = keys_of_server(settings, self._pairs.exists, asked.template, self._in_fips_mode())
+            self._settings = self._sshd.settings() if asked.server else None
+            self._keys = keys_of_server(self._settings, self._pairs.exists, asked.template, self._in_fips_mode())
         return self._keys
 
     def _in_fips_mode(self) -> bool:
@@ -174,7 +222,7 @@ class HostKeys:
         before = self._first.check if self._first else None
         if before is None:
             return
-        after = self.sshd.check()
+        after = self._sshd.check()
         error = _worse(before, after, pair, removed)
         if error:
             raise RootOfTrustError(

@@ -11,14 +11,14 @@ import os
 import secrets
 import stat
 import time
-from typing import Sequence
+from typing import Any, Mapping, Sequence
 
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.files import atomic_write
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.step import Step
-from ansible_collections.rootoftrust.linux.plugins.module_utils.sshkeys.model import ABSENT, KnownHost
+from ansible_collections.rootoftrust.linux.plugins.module_utils.sshkeys.model import ABSENT, Known, KnownHost
 from ansible_collections.rootoftrust.linux.plugins.module_utils.sshkeys.parse import hash_pattern
-from ansible_collections.rootoftrust.linux.plugins.module_utils.sshkeys.plan import edit_known_hosts
+from ansible_collections.rootoftrust.linux.plugins.module_utils.sshkeys.plan import edit_known_hosts, known_host
 
 SALT = 20  # bytes, the length of an SHA-1 digest; ssh(1) accepts no other
 LOCK_PATIENCE = 60.0  # seconds to wait for other processes
@@ -34,7 +34,15 @@ class KnownHosts:
         self._path = path
         self._hashed = hashed
 
-    def read(self, _hosts: Sequence[KnownHost]) -> str:
+    def read(self, hosts: Sequence[Mapping[str, Any]]) -> Known:
+        """The file and what is asked of it.
+
+        :param hosts: each host's options.
+        :raises RootOfTrustError: if the options of one are wrong, or the path is that of a folder.
+        """
+        return Known(path=self._path, text=self._text(), hosts=tuple(known_host(options) for options in hosts))
+
+    def _text(self) -> str:
         """The whole file, empty where it is missing. Bytes that are no UTF-8 are kept by surrogates."""
         try:
             with open(self._path, encoding="utf-8", errors="surrogateescape", newline="") as stream:
@@ -57,7 +65,7 @@ class KnownHosts:
         lock = os.open(os.path.join(folder, f".{os.path.basename(self._path)}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
             _wait_for(lock, self._path)
-            self._write(edit_known_hosts(self.read(()), host, _hashed if self._hashed else None))
+            self._write(edit_known_hosts(self._text(), host, _hashed if self._hashed else None))
         finally:
             os.close(lock)
 

@@ -241,6 +241,7 @@ class State:
     :param record: the notes.
     :param rule: access that files must have.
     :param check: of the server; None where nothing depends on it.
+    :param asked: what is asked for.
     :param first: what the first reading of this run found, when this is the second one.
     """
 
@@ -249,6 +250,7 @@ class State:
     record: Record = Record()
     rule: AccessRule = AccessRule()
     check: ServerCheck | None = None
+    asked: Wanted = Wanted(keys=None)
     first: State | None = None
 
 
@@ -277,14 +279,30 @@ class KnownHost:
     :param port: TCP port.
     :param keys: all its keys; None for one that will only be known when it is made.
     :param state: present or absent.
+    :param exclusive: the names have no other keys; if not, their other keys stay.
     """
 
     names: tuple[str, ...]
     port: int = 22
     keys: tuple[PublicKey | None, ...] = ()
     state: str = PRESENT
+    exclusive: bool = True
 
     @property
     def patterns(self) -> tuple[str, ...]:
         """The names as known_hosts spells them."""
         return tuple(name if self.port == 22 else f"[{name}]:{self.port}" for name in self.names)
+
+
+@dataclass(frozen=True)
+class Known:
+    """A known_hosts file and what is asked of it.
+
+    :param path: the file.
+    :param text: all of it.
+    :param hosts: the hosts that it should have right.
+    """
+
+    path: str
+    text: str
+    hosts: tuple[KnownHost, ...]

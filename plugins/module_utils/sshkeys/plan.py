@@ -22,6 +22,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.sshkeys.model im
     RSA_LEAST,
     RSA_MOST,
     Access,
+    Known,
     KnownHost,
     Noted,
     Pair,
@@ -386,12 +387,12 @@ def _seen(pair: Pair) -> dict[str, Any]:
 # --- results ---------------------------------------------------------------------------------------------------------
 
 
-def report_host_keys(asked: Wanted, state: State, to_come: Sequence[Step]) -> dict[str, Any]:
+def report_host_keys(state: State, to_come: Sequence[Step]) -> dict[str, Any]:
     """The result of ssh_host_key: each key as it is now (as far as known), and why it was changed."""
-    first = state.first or state
+    first, asked = state.first or state, state.asked
     due = {step.subject for step in to_come if step.action == MAKE}
     return {
-        "host_keys": [_describe(now, then, state, first, asked, now.wanted.path in due) for now, then in zip(state.pairs, first.pairs)],
+        "keys": [_describe(now, then, state, first, asked, now.wanted.path in due) for now, then in zip(state.pairs, first.pairs)],
         "warnings": warnings(first, asked),
     }
 
@@ -463,15 +464,19 @@ def report_look(
             del entry[name]
         reasons = judge(pair, state, asked)
         entry["due"] = bool(reasons_to_make(reasons, asked)) or any(reason.code in MENDED for reason in reasons)
+        entry["note_due"] = not entry["due"] and bool(_adopt(pair, state, any(reason.code == "cloned" for reason in reasons)))
         entries.append(entry)
     faults = [reason["text"] for entry in entries if entry["due"] for reason in entry["reasons"]]
+    if server["error"]:
+        faults.append(server["error"])
     presented = None if served is None else compare_served(state.pairs, served)
-    if presented is not None and settings is not None:
-        faults += served_faults(state.pairs, presented, settings)
+    unserved = [] if presented is None or settings is None else served_faults(state.pairs, presented, settings)
     return {
-        "host_keys": entries,
+        "keys": entries,
         "due": any(entry["due"] for entry in entries),
-        "faults": faults,
+        "note_due": any(entry["note_due"] for entry in entries),
+        "stale": bool(presented and unserved),
+        "faults": faults + unserved,
         "served": presented,
         "server": dict(server),
         "warnings": warnings(state, asked),
@@ -535,6 +540,7 @@ def known_host(options: Mapping[str, Any]) -> KnownHost:
         port=22 if options.get("port") is None else options["port"],
         keys=_known_keys(names, options.get("keys") or []),
         state=options.get("state") or "present",
+        exclusive=options.get("exclusive") is not False,
     )
     bad = [name for name in names if not name or name[0] in "@#|!" or any(char in " \t\r\n,*?[]" for char in name)]
     if bad or not names:
@@ -563,22 +569,23 @@ def _known_keys(names: Sequence[str], texts: Sequence[Any]) -> tuple[PublicKey |
 
 
 def edit_known_hosts(text: str, host: KnownHost, spell: Callable[[str], str] | None = None) -> str:
-    """The file after one host has exactly its keys; every line that does not concern its names stays byte for byte.
+    """The file after one host has its keys, and no others where it is exclusive. Every other line stays byte for byte.
 
     :param text: the file.
     :param host: the host; all of its keys must be known.
     :param spell: turns a name into a hashed one; None writes names in the clear.
     """
     keep = {key.blob: key for key in host.keys if key} if host.state != ABSENT else {}
+    stays = host.state != ABSENT and not host.exclusive
     lines: list[str] = []
     missing = {blob: list(host.patterns) for blob in keep}
     for line in known_lines(text):
         entry = parse_known_line(line)
         own = _own(entry, host.patterns)
-        if entry is None or not own:
-            lines.append(line)
-        elif entry.key.blob in keep:
+        if entry is not None and entry.key.blob in keep:
             missing[entry.key.blob] = [name for name in missing[entry.key.blob] if name not in own]
+            lines.append(line)
+        elif entry is None or not own or stays:
             lines.append(line)
         else:
             left = entry.without(own)
@@ -608,15 +615,15 @@ def known_keys(text: str, pattern: str) -> list[PublicKey]:
     return list({entry.key.blob: entry.key for entry in entries if entry and not entry.marker and entry.names(pattern)}.values())
 
 
-def plan_known_hosts(text: str, path: str, hosts: Sequence[KnownHost]) -> list[Step]:
+def plan_known_hosts(known: Known) -> list[Step]:
     """One step for each host whose lines are not as they should be."""
-    steps = []
-    for host in hosts:
+    text, steps = known.text, []
+    for host in known.hosts:
         unknown = None in host.keys and host.state != ABSENT
         changed = edit_known_hosts(text, host)
         if changed == text and not unknown:
             continue
-        steps.append(_known_step(text, changed, path, host, unknown))
+        steps.append(_known_step(text, changed, known.path, host, unknown))
         text = changed
     return steps
 
@@ -650,12 +657,13 @@ def _only_in(one: str, other: str) -> list[str]:
     return result
 
 
-def report_known_hosts(text: str, path: str, hosts: Sequence[KnownHost], to_come: Sequence[Step]) -> dict[str, Any]:
+def report_known_hosts(known: Known, to_come: Sequence[Step]) -> dict[str, Any]:
     """The result of ssh_known_hosts: the fingerprints that hold for each host, after the steps to come."""
+    text = known.text
     for step in to_come:
         text = edit_known_hosts(text, step.detail)
     return {
-        "path": path,
+        "path": known.path,
         "hosts": [
             {
                 "names": list(host.names),
@@ -663,6 +671,6 @@ def report_known_hosts(text: str, path: str, hosts: Sequence[KnownHost], to_come
                 "state": host.state,
                 "fingerprints": [sha256_fingerprint(key) for key in known_keys(text, host.patterns[0])],
             }
-            for host in hosts
+            for host in known.hosts
         ],
     }

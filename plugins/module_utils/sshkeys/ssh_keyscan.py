@@ -25,13 +25,11 @@ class SshKeyscan:
     def scan(self, address: str, port: int, kinds: Sequence[str]) -> tuple[Served, ...]:
         """The keys of these types that a server presents; none if it does not answer.
 
-        :param address: to connect to; of a wildcard address, the loopback address of its family.
         :raises ToolMissing: if it is not installed.
         """
-        target = own_address(address)
-        words = ["ssh-keyscan", "-T", str(PATIENCE), "-p", str(port), "-t", ",".join(kinds), target]
+        words = ["ssh-keyscan", "-T", str(PATIENCE), "-p", str(port), "-t", ",".join(kinds), address]
         done = self._runner.run(words, ok=None, timeout=PATIENCE * 4.0)
-        return parse_keyscan(done.text, target, port)
+        return parse_keyscan(done.text, address, port)
 
 
 def own_address(listens: str) -> str:
