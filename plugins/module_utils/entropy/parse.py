@@ -45,7 +45,7 @@ CONTAINER_MARKS = {"/.dockerenv": "docker", "/run/.containerenv": "podman"}
 VALUED_OPTIONS = {
     "rng-tools5": "rocpsW",
     "rng-tools-debian": "rocpsWtHRTBSQ",
-    "rng-tools-6": "rocpsWxneORDR",
+    "rng-tools-6": "rocpsWxneORD",
 }
 
 
