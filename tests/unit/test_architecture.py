@@ -18,7 +18,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 DOMAINS = {"entropy", "sshkeys", "gpg", "kernel_keys", "tpm", "pkcs11", "luks"}
-PURE_NAMES = {"model.py", "parse.py", "plan.py", "fips.py"}
+PURE_NAMES = {"model.py", "parse.py", "plan.py", "fips.py", "verdict.py"}
 PURE_CORE = {"errors", "step", "secret"}
 IMPURE_CALLS = {"open", "exec", "eval", "input", "__import__"}
 IMPURE_STDLIB = {
