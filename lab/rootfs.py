@@ -69,6 +69,8 @@ _FILES = {
     "etc/resolv.conf": "",
     "etc/hostname": "lab\n",
     "etc/hosts": "127.0.0.1 localhost\n127.0.1.1 lab\n::1 localhost ip6-localhost\n",
+    # Releases from 13 on make the second a link to the first at boot.
+    "etc/locale.conf": "LANG=C.UTF-8\n",
     "etc/default/locale": "LANG=C.UTF-8\n",
     "etc/apt/sources.list": "deb [trusted=yes] file:/opt/repo ./\n",
     "etc/ssh/sshd_config.d/00-lab.conf": (
