@@ -40,7 +40,7 @@ class Sshd:
         """:raises RootOfTrustError: if there is none."""
         if not self.installed():
             raise RootOfTrustError(
-                "No SSH server is installed on this host: there is no sshd.",
+                "The SSH server sshd is not installed on this host.",
                 "Install openssh-server, or set server to none to make keys for a host that will get one later.",
             )
 
