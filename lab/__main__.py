@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
-from lab import cache, choice, docker, host, images, machine, progress, releases, ssh, state
+from lab import choice, host, images_cli, machine, progress, releases, ssh, state
 from lab.errors import LabError
 from lab.spec import ENGINES, TPM_VERSIONS, MachineSpec
 
@@ -183,47 +183,9 @@ def inventory(arguments: argparse.Namespace) -> int:
 
 def engines(arguments: argparse.Namespace) -> int:
     rows = [
-        [finding.engine, "yes" if finding.runs else "no", finding.seen, _cell(sorted(finding.capabilities))]
-        for finding in choice.survey()
+        [finding.engine, "yes" if finding.runs else "no", finding.seen, _cell(sorted(finding.capabilities))] for finding in choice.survey()
     ]
     _print_table(("engine", "runs", "seen", "has"), rows)
-    return 0
-
-
-# ------------------------------------------------------------------------------------------------------------ images
-
-
-def image(arguments: argparse.Namespace) -> int:
-    make: dict[str, Callable[[releases.Release], object]] = {
-        "uml": lambda release: images.uml_image(release).root,
-        "qemu": lambda release: images.qemu_image(release).disk,
-        "container": images.container_image,
-    }
-    chosen = make if arguments.engine == "all" else {arguments.engine: make[arguments.engine]}
-    for release in map(releases.get, arguments.releases or releases.RELEASES):
-        for engine, build in chosen.items():
-            print(f"{release.title} for {engine}: {build(release)}")
-    return 0
-
-
-def show_cache(arguments: argparse.Namespace) -> int:
-    if arguments.prune:
-        for path in cache.prune():
-            print(f"removed {path}")
-    rows = [
-        [entry.kind, entry.name, f"{entry.size / 2**20:.0f} MiB", _cell([user.name for user in entry.users])]
-        for entry in cache.entries()
-    ]
-    print(cache.root())
-    _print_table(("kind", "name", "size", "used by"), rows)
-    return 0
-
-
-def run_docker(arguments: argparse.Namespace) -> int:
-    if arguments.action == "start":
-        docker.ensure()
-    else:
-        docker.stop()
     return 0
 
 
@@ -263,13 +225,7 @@ def _parser() -> argparse.ArgumentParser:
     inventory_verb.add_argument("names", nargs="+", metavar="NAME", help="the machines")
     inventory_verb.add_argument("--format", choices=("ini", "json"), default="ini", help="default: ini")
     verb("engines", engines, "say which engines run on this host, and what they have", one_machine=False)
-    image_verb = verb("image", image, "make images", one_machine=False)
-    image_verb.add_argument("--engine", choices=("uml", "qemu", "container", "all"), default="all", help="default: all")
-    image_verb.add_argument("releases", nargs="*", metavar="RELEASE", help="default: all releases")
-    cache_verb = verb("cache", show_cache, "list what has been made once and is kept", one_machine=False)
-    cache_verb.add_argument("--prune", action="store_true", help="remove what no machine uses")
-    docker_verb = verb("docker", run_docker, "start or stop a Docker daemon of the lab's own", one_machine=False)
-    docker_verb.add_argument("action", choices=("start", "stop"))
+    images_cli.add_parsers(verbs)
     return parser
 
 

@@ -23,9 +23,10 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Callable, Iterator
+from typing import IO
 
 from lab import network, state
 from lab.errors import LabError

@@ -57,6 +57,11 @@ class Machine:
         return self._record.uuid
 
     @property
+    def mac(self) -> str:
+        """The address of its network card."""
+        return self._record.mac
+
+    @property
     def state_dir(self) -> Path:
         return self._record.state_dir
 
@@ -336,7 +341,7 @@ def get(name: str) -> Machine:
 
 def list_all() -> list[Machine]:
     """All machines, by name."""
-    return [Machine(record) for record in map(state.load, state.names()) if record is not None]
+    return [Machine(record) for record in state.load_all()]
 
 
 def sweep() -> list[str]:
@@ -372,7 +377,10 @@ def _make(spec: MachineSpec, owner: ProcessId | None) -> Record:
     spec = replace(spec, engine=choose(spec).name) if original is None else _like_original(spec, original.spec)
     engine = ENGINES[spec.engine]
     files = engine.images(releases.get(spec.release)) if original is None else original.images
-    record = Record(spec=spec, uuid=str(uuid.uuid4()), owner=owner, images=files)
+    identity = uuid.uuid4()
+    # A card goes on with the address that it had when the snapshot was taken.
+    mac = original.mac if original is not None and spec.resume is not None else _mac(identity)
+    record = Record(spec=spec, uuid=str(identity), mac=mac, owner=owner, images=files)
     state.forget(record)
     record.state_dir.mkdir(parents=True, mode=0o700)
     try:
@@ -387,6 +395,11 @@ def _make(spec: MachineSpec, owner: ProcessId | None) -> Record:
     except BaseException:
         state.forget(record)
         raise
+
+
+def _mac(identity: uuid.UUID) -> str:
+    """A locally administered unicast address: of the first byte the second-lowest bit is set, the lowest is clear."""
+    return ":".join(f"{byte:02x}" for byte in (0x02, *identity.bytes[:5]))
 
 
 def _like_original(spec: MachineSpec, original: MachineSpec) -> MachineSpec:

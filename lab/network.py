@@ -7,6 +7,7 @@ As every machine has a network to itself, they may all have the same addresses; 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -70,10 +71,8 @@ def clear(namespace: str) -> None:
     if not exists(namespace):
         return
     for pid in processes(namespace):
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
 
 def delete(namespace: str) -> None:

@@ -18,9 +18,7 @@ from lab.qmp import Qmp
 from lab.releases import Release
 from lab.state import Record
 
-_CAPABILITIES = frozenset(
-    {"tpm", "snapshot", "virtio-rng", "no-rng", "own-kernel", "usb", "hwrng", "dm-crypt", "smp"}
-)
+_CAPABILITIES = frozenset({"tpm", "snapshot", "virtio-rng", "no-rng", "own-kernel", "usb", "hwrng", "dm-crypt", "smp"})
 _EMULATED = "tcg,thread=multi"
 # A kernel under KVM panics for want of a root file system in about a second; one that cannot run stays silent.
 _KVM_TRIAL_TIMEOUT = 15
@@ -55,7 +53,7 @@ class Qemu(Engine):
         root, *spare = self.disk_files(record)
         create = ["qemu-img", "create", "-q", "-f", "qcow2"]
         command.run([*create, "-F", "qcow2", "-b", record.images["root"], root])
-        for path, size in zip(spare, record.spec.disks):
+        for path, size in zip(spare, record.spec.disks, strict=True):
             command.run([*create, path, size])
 
     def disk_files(self, record: Record) -> list[Path]:
@@ -141,7 +139,7 @@ def _machine(accelerator: str) -> list[str]:
 
 
 def _accelerator(kernel: Path) -> str:
-    """"kvm" when this kernel is seen to boot with it on this host, else emulation."""
+    """KVM when this kernel is seen to boot with it on this host, else emulation."""
     if not Path("/dev/kvm").exists():
         return _EMULATED
     trial = trial_once(f"kvm-{kernel.parent.name}-{kernel.name}", lambda: _kvm_trial(kernel))
@@ -156,9 +154,7 @@ def _kvm_trial(kernel: Path) -> Trial:
         argv = [_PROGRAM, *_machine("kvm"), "-m", "256M", "-kernel", str(kernel), "-append", "console=ttyS0 panic=-1"]
         argv += ["-no-reboot", "-serial", f"file:{serial}"]
         try:
-            done = subprocess.run(
-                argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_KVM_TRIAL_TIMEOUT, check=False
-            )
+            done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_KVM_TRIAL_TIMEOUT, check=False)
         except subprocess.TimeoutExpired:
             return Trial(False, f"KVM: {kernel.name} gave no sign of life in {_KVM_TRIAL_TIMEOUT} s")
         console = serial.read_text(encoding="utf-8", errors="replace") if serial.exists() else ""

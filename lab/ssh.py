@@ -78,9 +78,7 @@ def known_keys(known_hosts: Path) -> list[str]:
     return [line.partition(" ")[2] for line in lines if line.strip() and not line.startswith("#")]
 
 
-def run(
-    record: Record, key: Path, argv: Sequence[str] | str, timeout: float, stdin: str | None = None
-) -> subprocess.CompletedProcess[str]:
+def run(record: Record, key: Path, argv: Sequence[str] | str, timeout: float, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     """Run a command in the guest as root; LabError when it takes longer than ``timeout`` seconds."""
     words = [*command(record, key), remote(argv)]
     try:

@@ -13,10 +13,10 @@ import fcntl
 import json
 import os
 import shutil
-import uuid
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 from lab.errors import LabError
 from lab.process import ProcessId
@@ -48,7 +48,8 @@ class Record:
     """A machine that exists.
 
     :ivar spec: what was asked for; its engine is the one chosen, never "auto".
-    :ivar uuid: its identity: the DMI UUID (QEMU), the machine-id given at the first boot (UML), the source of its MAC.
+    :ivar uuid: its identity: the DMI UUID (QEMU), the machine-id given at a clone's first boot (UML).
+    :ivar mac: the address of its network card.
     :ivar owner: the process it ends with; None: it stays until it is taken down.
     :ivar booted: a login was seen since its disks were made.
     :ivar images: the cached files that its disks and its boot rest on, by their part ("root", "kernel", ...).
@@ -57,6 +58,7 @@ class Record:
 
     spec: MachineSpec
     uuid: str
+    mac: str
     owner: ProcessId | None = None
     booted: bool = False
     images: dict[str, str] = field(default_factory=dict)
@@ -85,12 +87,6 @@ class Record:
     @property
     def namespace(self) -> str:
         return f"rot-{self.name}"
-
-    @property
-    def mac(self) -> str:
-        """A locally administered unicast address (second-lowest bit of the first byte set, lowest clear)."""
-        tail = uuid.UUID(self.uuid).bytes[:5]
-        return ":".join(f"{byte:02x}" for byte in (0x02, *tail))
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -140,6 +136,15 @@ def load(name: str) -> Record | None:
 def names() -> list[str]:
     """The names of all machines, sorted."""
     return sorted(path.parent.name for path in state_root().glob("*/machine.json"))
+
+
+def load_all() -> list[Record]:
+    """All records, by name; one that cannot be read is left to whoever asks for that machine by its name."""
+    records = []
+    for name in names():
+        with contextlib.suppress(LabError):
+            records.append(load(name))
+    return [record for record in records if record is not None]
 
 
 def forget(record: Record) -> None:

@@ -152,9 +152,9 @@ def _trial(kernel: uml_kernel.UmlKernel) -> Trial:
 def _take_cpu(record: Record) -> int:
     """The CPU with the fewest running machines on it; unpinned, a machine is two to three times slower."""
     busy = Counter[int]()
-    for other in map(state.load, state.names()):
-        running = guardian.status(other) if other else None
-        if other and running and running.running:
+    for other in state.load_all():
+        running = guardian.status(other)
+        if running is not None and running.running:
             with contextlib.suppress(FileNotFoundError, ValueError):
                 busy[int((other.run_dir / "cpu").read_text(encoding="ascii"))] += 1
     chosen = min(sorted(os.sched_getaffinity(0)), key=lambda cpu: busy[cpu])
