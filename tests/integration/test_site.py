@@ -44,9 +44,16 @@ def fingerprints(machine: Machine) -> dict[str, str]:
     return {re.sub(r".*ssh_host_(\w+)_key", r"\1", line.split()[0]): line.split()[2] for line in lines if line}
 
 
+def secret_lines(machine: Machine) -> list[str]:
+    """The lines of the private keys' files, but for their fixed header and those that hold nothing but the public part."""
+    public = machine.run("cat /etc/ssh/ssh_host_*_key.pub").stdout
+    lines = machine.run("cat /etc/ssh/ssh_host_*_key").stdout.splitlines()
+    return [line for line in lines if not line.startswith(("-----", "b3BlbnNzaC1rZXktdjE")) and line not in public]
+
+
 def executions(machine: Machine) -> int:
     """How many modules this boot has seen: each writes one line into the journal."""
-    return machine.run("journalctl -b -o cat --no-pager").stdout.count(" Invoked with ")
+    return machine.run("journalctl -b -o cat --no-pager").stdout.count("\nInvoked with ")
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +63,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     baked = fingerprints(machine)
     check = ansible.playbook(SITE, "--check", "--diff")
     first = ansible.playbook(SITE, "--diff", "-vvvv")
-    private = machine.run("cat /etc/ssh/ssh_host_*_key").stdout.split("\n")
+    private = secret_lines(machine)
     known_hosts = (machine.state_dir / "known_hosts").read_text()
     before = executions(machine)
     second = ansible.playbook(SITE, "--diff")
@@ -98,18 +105,16 @@ def test_the_second_run_changes_nothing(story: Story) -> None:
 
 def test_a_run_without_changes_executes_few_modules(story: Story) -> None:
     on_the_controller = sum("known_hosts" in name for name, _ in story.second.tasks(NAME))
-    assert 0 < story.executions + on_the_controller <= 10
+    assert story.executions >= 5, "the count counts"
+    assert story.executions + on_the_controller <= 10
 
 
 def test_no_private_key_is_told_by_the_most_verbose_run(story: Story) -> None:
-    lines = [line for line in story.private if len(line) > 20 and not line.startswith("-----")]
-    assert len(lines) > 20
+    assert len(story.private) > 20
     journal = story.machine.run("journalctl --no-pager").stdout
-    for line in lines:
-        # The first line of each key is a fixed header.
-        if not line.startswith("b3BlbnNzaC1rZXktdjE"):
-            assert line not in story.first.output
-            assert line not in journal
+    for line in story.private:
+        assert line not in story.first.output
+        assert line not in journal
     assert "PRIVATE KEY" not in story.first.output + journal
 
 
@@ -143,7 +148,7 @@ def test_each_run_left_its_evidence(story: Story) -> None:
     assert last["outcome"] == "ok"
     assert last["evidence"]["entropy"]["healthy"] is True
     assert {key["type"]: key["fingerprint"] for key in last["evidence"]["ssh_host_keys"]["keys"]} == fingerprints(story.machine)
-    for secret in (line for line in story.private if len(line) > 20):
+    for secret in story.private:
         assert secret not in json.dumps(documents)
 
 
@@ -199,7 +204,8 @@ def test_a_run_cut_between_new_keys_and_reload_is_finished_by_the_next(story: St
 
 def test_a_play_that_lost_its_host_says_so(story: Story, tmp_path: Path) -> None:
     inventory = json.loads(story.ansible.inventory.read_text())
-    inventory["all"]["hosts"]["it-gone"] = {**inventory["all"]["hosts"][NAME], "ansible_ssh_common_args": "-o ProxyCommand=false"}
+    gone = {"ansible_host": "it-gone", "ansible_ssh_common_args": "-o ProxyCommand=false"}
+    inventory["all"]["hosts"]["it-gone"] = {**inventory["all"]["hosts"][NAME], **gone}
     ansible = Ansible(tmp_path)
     ansible.inventory.write_text(json.dumps(inventory))
     run = ansible.playbook(SITE)
