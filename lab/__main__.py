@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
-from lab import choice, host, images_cli, machine, progress, releases, ssh, state
+from lab import choice, images_cli, machine, progress, releases, ssh, state
 from lab.errors import LabError
 from lab.spec import ENGINES, TPM_VERSIONS, MachineSpec
 
@@ -52,7 +52,6 @@ def _owner(text: str) -> int | None:
 
 
 def up(arguments: argparse.Namespace) -> int:
-    host.require("ip", "socat", "ssh")
     known = state.load(arguments.name)
     was_running = known is not None and machine.Machine(known).running
     started = time.monotonic()

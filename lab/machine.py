@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lab import cache, guardian, images, network, qemu, releases, ssh, state
+from lab import cache, guardian, host, images, network, qemu, releases, ssh, state
 from lab.choice import ENGINES, choose
 from lab.engine import Engine
 from lab.errors import LabError
@@ -313,6 +313,7 @@ def up(spec: MachineSpec, owner: int | None) -> Machine:
     LabError when a machine of that name exists that is not like ``spec``, when no engine can run it, or when it does not boot;
     in that last case it stays, without power, so that its console can be read.
     """
+    host.require("ip", "socat", "ssh")
     sweep()
     wanted = replace(spec, release=releases.get(spec.release).key)
     with state.lock(spec.name):

@@ -37,7 +37,9 @@ class Qemu(Engine):
         return _CAPABILITIES
 
     def trial(self) -> Trial:
-        host.require(_PROGRAM, "qemu-img")
+        absent = host.missing(_PROGRAM, "qemu-img")
+        if absent:
+            return Trial(True, f"{', '.join(absent)}: not installed yet, which happens with the first machine")
         version = command.run([_PROGRAM, "--version"]).splitlines()[0]
         return Trial(True, f"{version}; by KVM where that boots the machine's kernel, else emulated")
 
