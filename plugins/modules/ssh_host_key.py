@@ -29,11 +29,12 @@ options:
     description:
       - The type of one key.
       - Leave out both this and O(keys) to manage the keys that the server uses, which are those that its configuration
-        names. Where it names none they are the existing ones of C(/etc/ssh/ssh_host_rsa_key), C(…_ecdsa_key) and
-        C(…_ed25519_key), or all three if none exists.
+        names. Where it names none they are those that sshd looks for by itself (C(/etc/ssh/ssh_host_rsa_key),
+        C(…_ecdsa_key), C(…_ed25519_key) and perhaps more) and that exist, or all of them if none exists.
+      - V(mldsa44-ed25519) resists quantum computers. OpenSSH 10.6 has it, earlier releases need not.
       - V(dsa) can only be removed.
     type: str
-    choices: [ed25519, rsa, ecdsa, dsa]
+    choices: [ed25519, rsa, ecdsa, mldsa44-ed25519, dsa]
   path:
     description:
       - The file of the private part; the public part is beside it, with C(.pub).
@@ -41,7 +42,7 @@ options:
     type: path
   size:
     description:
-      - Bits. For V(rsa) from 2048 to 16384, for V(ecdsa) 256, 384 or 521; V(ed25519) has no choice.
+      - Bits. For V(rsa) from 2048 to 16384, for V(ecdsa) 256, 384 or 521; the others have no choice.
       - A key is made with 3072 bits (V(rsa)) or 256 (V(ecdsa)) if this is left out.
       - An existing key with fewer bits than this is too small. If this is left out, an RSA key is too small below 2048
         bits.
@@ -71,7 +72,7 @@ options:
       type:
         description: As O(type).
         type: str
-        choices: [ed25519, rsa, ecdsa, dsa]
+        choices: [ed25519, rsa, ecdsa, mldsa44-ed25519, dsa]
         required: true
       path:
         description: As O(path).

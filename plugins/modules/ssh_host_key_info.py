@@ -24,7 +24,7 @@ options:
     description:
       - As in M(rootoftrust.linux.ssh_host_key). Leave out both this and O(keys) for the keys that the server uses.
     type: str
-    choices: [ed25519, rsa, ecdsa, dsa]
+    choices: [ed25519, rsa, ecdsa, mldsa44-ed25519, dsa]
   path:
     description: As in M(rootoftrust.linux.ssh_host_key).
     type: path
@@ -43,7 +43,7 @@ options:
       type:
         description: As O(type).
         type: str
-        choices: [ed25519, rsa, ecdsa, dsa]
+        choices: [ed25519, rsa, ecdsa, mldsa44-ed25519, dsa]
         required: true
       path:
         description: As O(path).

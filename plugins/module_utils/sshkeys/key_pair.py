@@ -125,7 +125,7 @@ class KeyPairs:
     def _verify(self, path: str, want: WantedKey) -> PublicKey:
         key = self._keygen.public_of(_content(path))
         published, _comment = _published(path + ".pub")
-        if published is None or published.blob != key.blob or parse_private(_content(path)).public != key:
+        if published is None or published.blob != key.blob or parse_private(_content(path)).public not in (None, key):
             raise RootOfTrustError(f"ssh-keygen made two files for {want.path} that do not match; nothing was replaced.")
         if key.type != want.type or (want.bits or key.size) != key.size:
             raise RootOfTrustError(f"ssh-keygen made a key of type {key.type} and {key.size} bits for {want.path}; nothing was replaced.")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Mapping
 
 FOLDER = "/etc/ssh"
-PRESENT_TYPES = ("ed25519", "rsa", "ecdsa")
+PRESENT_TYPES = ("ed25519", "rsa", "ecdsa", "mldsa44-ed25519")
 TYPES = (*PRESENT_TYPES, "dsa")  # a DSA key can be removed, not made
 
 RSA_DEFAULT = 3072  # bits; ssh-keygen's own default since OpenSSH 8.0 (BSI TR-02102: at least 3000)
@@ -21,6 +21,8 @@ ECDSA_DEFAULT = 256  # bits; ssh-keygen's own default
 
 MADE_ANEW_FOR = ("unreadable", "wrong_type", "too_small", "listed", "cloned")  # reasons that `regenerate` may name
 
+FIXED_SIZES = {"ed25519": 256, "mldsa44-ed25519": 512}  # bits, as ssh-keygen -l prints them
+
 ABSENT, PRESENT = "absent", "present"
 
 
@@ -28,7 +30,7 @@ ABSENT, PRESENT = "absent", "present"
 class PublicKey:
     """The public part of a key.
 
-    :param type: ed25519, rsa, ecdsa, dsa, or the algorithm's name where it is none of these.
+    :param type: one of :data:`TYPES`, or the algorithm's name where it is none of these.
     :param size: bits; 0 where the type is not known.
     :param blob: the key as it goes over the wire (RFC 4253 §6.6).
     :param algorithm: its name in files (``ssh-ed25519``).
@@ -44,7 +46,7 @@ class PublicKey:
 class PrivateFile:
     """What a private key file tells without its passphrase.
 
-    :param public: its public part; None where only ssh-keygen can tell (PKCS#8 of types other than RSA and ECDSA).
+    :param public: its public part; None where only ssh-keygen can tell (PEM, and types that are not known here).
     :param comment: the comment inside it; empty in PEM.
     """
 
@@ -76,6 +78,11 @@ class WantedKey:
         """The size to ask ssh-keygen for; None where the type has only one."""
         defaults = {"rsa": RSA_DEFAULT, "ecdsa": ECDSA_DEFAULT}
         return self.size or defaults.get(self.type)
+
+    @property
+    def size_made(self) -> int | None:
+        """The size that a new key will have."""
+        return self.bits or FIXED_SIZES.get(self.type)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Sequence
 
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError
 from ansible_collections.rootoftrust.linux.plugins.module_utils.sshkeys.model import (
+    FIXED_SIZES,
     PrivateFile,
     PublicKey,
     Served,
@@ -23,16 +24,14 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.sshkeys.model im
 )
 
 CURVES = {"nistp256": 256, "nistp384": 384, "nistp521": 521}
+FIXED_BLOBS = {  # RFC 8709; ML-DSA-44 of FIPS 204 with Ed25519
+    "ssh-ed25519": ("ed25519", 32),
+    "ssh-mldsa44-ed25519": ("mldsa44-ed25519", 1312 + 32),
+}
 SSHFP_ALGORITHMS = {"rsa": 1, "dsa": 2, "ecdsa": 3, "ed25519": 4}  # RFC 4255, 6594, 7479
 OPENSSH_MAGIC = b"openssh-key-v1\0"  # PROTOCOL.key of OpenSSH
+PEM = (b"RSA PRIVATE KEY", b"EC PRIVATE KEY", b"DSA PRIVATE KEY", b"PRIVATE KEY")  # PKCS#1, SEC 1, OpenSSL's own, PKCS#8
 ARMOUR = re.compile(rb"\A\s*-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----\r?\n(.*?)-----END \1-----", re.DOTALL)
-OID_RSA = bytes.fromhex("2a864886f70d010101")  # RFC 8017
-OID_EC = bytes.fromhex("2a8648ce3d0201")  # RFC 5480
-OID_CURVES = {
-    bytes.fromhex("2a8648ce3d030107"): "nistp256",
-    bytes.fromhex("2b81040022"): "nistp384",
-    bytes.fromhex("2b81040023"): "nistp521",
-}
 
 
 class Malformed(RootOfTrustError):
@@ -100,19 +99,16 @@ def parse_blob(blob: bytes) -> PublicKey:
     """
     fields = _Fields(blob)
     algorithm = fields.text()
-    if algorithm == "ssh-ed25519":
-        kind, size = "ed25519", len(fields.string()) * 8
-        if size != 256:
-            raise Malformed("an Ed25519 key has 256 bits")
+    if algorithm in FIXED_BLOBS:
+        kind, length = FIXED_BLOBS[algorithm]
+        if len(fields.string()) != length:
+            raise Malformed(f"a key of type {kind} has {length} bytes")
+        size = FIXED_SIZES[kind]
     elif algorithm == "ssh-rsa":
         fields.integer()
         kind, size = "rsa", fields.integer().bit_length()
-    elif algorithm.startswith("ecdsa-sha2-"):
-        curve = fields.text()
-        if algorithm != f"ecdsa-sha2-{curve}" or curve not in CURVES:
-            raise Malformed("its curve is not one of nistp256, nistp384, nistp521")
-        kind, size = "ecdsa", CURVES[curve]
-        fields.string()
+    elif algorithm.startswith("ecdsa-sha2-nistp"):
+        kind, size = "ecdsa", _size_of_curve(algorithm, fields)
     elif algorithm == "ssh-dss":
         kind, size = "dsa", fields.integer().bit_length()
         for _unused in range(3):  # q, g, y
@@ -123,6 +119,15 @@ def parse_blob(blob: bytes) -> PublicKey:
         raise Malformed("it has no algorithm's name")
     fields.end()
     return PublicKey(type=kind, size=size, blob=blob, algorithm=algorithm)
+
+
+def _size_of_curve(algorithm: str, fields: _Fields) -> int:
+    """RFC 5656: the name of the curve, once more, and the point."""
+    curve = fields.text()
+    if algorithm != f"ecdsa-sha2-{curve}" or curve not in CURVES:
+        raise Malformed("its curve is not one of nistp256, nistp384, nistp521")
+    fields.string()
+    return CURVES[curve]
 
 
 def _unbase64(text: bytes) -> bytes:
@@ -198,13 +203,12 @@ def parse_fingerprint(text: str) -> str:
 
 
 def parse_private(data: bytes) -> PrivateFile:
-    """Read the public part out of a private key file, without computing anything.
+    """Read the public part out of a private key file, where it stands in the clear: in OpenSSH's own container.
 
-    OpenSSH's own container holds the public part in the clear; PKCS#1, SEC 1 and PKCS#8 hold its numbers.
+    The older containers (PEM) are only looked at for a passphrase. The private part is compared with the public one as far as that needs no
+    arithmetic on curves.
 
     :raises Malformed: if it is no private key, cut short, damaged, or encrypted with a passphrase.
-
-    The private part is compared with the public one as far as that needs no arithmetic on curves.
     """
     if not data.strip():
         raise Malformed("it is empty")
@@ -217,14 +221,8 @@ def parse_private(data: bytes) -> PrivateFile:
     content = _unbase64(b"".join(body.split()))
     if name == b"OPENSSH PRIVATE KEY":
         return _parse_openssh(content)
-    if name == b"RSA PRIVATE KEY":
-        return PrivateFile(_rsa(_Der(content).sequence()))
-    if name == b"EC PRIVATE KEY":
-        return PrivateFile(_ec(_Der(content).sequence(), None))
-    if name == b"DSA PRIVATE KEY":
-        return PrivateFile(_dsa(_Der(content).sequence()))
-    if name == b"PRIVATE KEY":
-        return PrivateFile(_pkcs8(_Der(content).sequence()))
+    if name in PEM:
+        return PrivateFile(None)
     raise Malformed(f"its kind is not known: {_ascii(name)}")
 
 
@@ -243,6 +241,8 @@ def _parse_openssh(content: bytes) -> PrivateFile:
     fields.end()
     if private.number() != private.number() or private.text() != public.algorithm:
         raise Malformed("its private part is damaged")
+    if public.type not in SSHFP_ALGORITHMS:
+        return PrivateFile(None)
     if _public_of_private(public, private) != public.blob:
         raise Malformed("its private part does not belong to its public part")
     comment = private.string().decode("utf-8", "replace")
@@ -268,87 +268,9 @@ def _public_of_private(public: PublicKey, private: _Fields) -> bytes:
         curve, point = private.string(), private.string()
         private.string()  # the scalar
         return _pack(name, curve, point)
-    if public.type == "dsa":
-        numbers = [private.string() for _number in range(4)]
-        private.string()  # x
-        return _pack(name, *numbers)
-    raise Malformed(f"a host key of type {public.type} is not known")
-
-
-class _Der:
-    """Reads ASN.1 DER (X.690), as far as private keys need it."""
-
-    def __init__(self, data: bytes) -> None:
-        self._fields = _Fields(data)
-
-    def item(self, tag: int) -> bytes:
-        if self._fields.raw(1)[0] != tag:
-            raise Malformed("its ASN.1 is not that of a private key")
-        length = self._fields.raw(1)[0]
-        if length & 0x80:
-            length = int.from_bytes(self._fields.raw(length & 0x7F), "big")
-        return self._fields.raw(length)
-
-    def sequence(self) -> _Der:
-        return _Der(self.item(0x30))
-
-    def integer(self) -> int:
-        return int.from_bytes(self.item(0x02), "big")
-
-    def octets(self) -> bytes:
-        return self.item(0x04)
-
-    def oid(self) -> bytes:
-        return self.item(0x06)
-
-    def tagged(self, number: int) -> _Der:
-        return _Der(self.item(0xA0 | number))
-
-    def bits(self) -> bytes:
-        return self.item(0x03)[1:]  # the first byte counts unused bits: none
-
-
-def _rsa(numbers: _Der) -> PublicKey:
-    """RFC 8017 A.1.2: version, n, e, d, p, q, …"""
-    numbers.integer()
-    modulus, exponent, _private, p, q = (numbers.integer() for _number in range(5))
-    if p * q != modulus:
-        raise Malformed("its private part is damaged")
-    return parse_blob(_pack(b"ssh-rsa", _pack_integer(exponent), _pack_integer(modulus)))
-
-
-def _ec(numbers: _Der, curve: str | None) -> PublicKey:
-    """RFC 5915: version, private key, [0] curve, [1] public key. In PKCS#8 the curve stands outside."""
-    numbers.integer()
-    numbers.octets()
-    if curve is None:
-        curve = _curve(numbers.tagged(0).oid())
-    name = curve.encode("ascii")
-    return parse_blob(_pack(b"ecdsa-sha2-" + name, name, numbers.tagged(1).bits()))
-
-
-def _curve(oid: bytes) -> str:
-    if oid not in OID_CURVES:
-        raise Malformed("its curve is not one of nistp256, nistp384, nistp521")
-    return OID_CURVES[oid]
-
-
-def _dsa(numbers: _Der) -> PublicKey:
-    """OpenSSL's form: version, p, q, g, y, x."""
-    numbers.integer()
-    return parse_blob(_pack(b"ssh-dss", *(_pack_integer(numbers.integer()) for _number in range(4))))
-
-
-def _pkcs8(outer: _Der) -> PublicKey | None:
-    """RFC 5958: version, algorithm, the key in its own form."""
-    outer.integer()
-    algorithm = outer.sequence()
-    oid = algorithm.oid()
-    if oid == OID_RSA:
-        return _rsa(_Der(outer.octets()).sequence())
-    if oid == OID_EC:
-        return _ec(_Der(outer.octets()).sequence(), _curve(algorithm.oid()))
-    return None
+    numbers = [private.string() for _number in range(4)]  # p, q, g, y of DSA
+    private.string()  # x
+    return _pack(name, *numbers)
 
 
 # --- what sshd and ssh-keyscan print ---------------------------------------------------------------------------------

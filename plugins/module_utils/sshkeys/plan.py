@@ -16,6 +16,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.core.step import
 from ansible_collections.rootoftrust.linux.plugins.module_utils.sshkeys.model import (
     ABSENT,
     ECDSA_SIZES,
+    FIXED_SIZES,
     FOLDER,
     MADE_ANEW_FOR,
     PRESENT_TYPES,
@@ -66,7 +67,7 @@ def wanted_key(options: Mapping[str, Any]) -> WantedKey:
     """
     key = WantedKey(
         type=options["type"],
-        path=options.get("path") or f"{FOLDER}/ssh_host_{options['type']}_key",
+        path=options.get("path") or default_path(options["type"]),
         size=options.get("size"),
         comment=options.get("comment"),
         state=options.get("state") or "present",
@@ -79,6 +80,11 @@ def wanted_key(options: Mapping[str, Any]) -> WantedKey:
     return key
 
 
+def default_path(kind: str) -> str:
+    """Where sshd looks for a key of a type."""
+    return f"{FOLDER}/ssh_host_{kind.replace('-', '_')}_key"
+
+
 def _check_type_and_size(key: WantedKey) -> None:
     if key.type not in PRESENT_TYPES:
         raise RootOfTrustError(
@@ -86,8 +92,8 @@ def _check_type_and_size(key: WantedKey) -> None:
         )
     if key.size is None:
         return
-    if key.type == "ed25519":
-        raise RootOfTrustError(f"The Ed25519 key {key.path} has no choice of size, but {key.size} is asked for.", "Leave size out.")
+    if key.type in FIXED_SIZES:
+        raise RootOfTrustError(f"The {key.type} key {key.path} has no choice of size, but {key.size} is asked for.", "Leave size out.")
     if key.type == "ecdsa" and key.size not in ECDSA_SIZES:
         raise RootOfTrustError(f"The ECDSA key {key.path} cannot have {key.size} bits.", "Use a size of 256, 384 or 521.")
     if key.type == "rsa" and not RSA_LEAST <= key.size <= RSA_MOST:
@@ -128,18 +134,16 @@ def keys_of_server(
     :param template: comment and force for each.
     :param fips: the kernel is in FIPS mode, which has no Ed25519.
 
-    Keys that the configuration names are all wanted. Of those that are compiled in, the ones that exist; if there is none, all.
+    Keys that the configuration names are all wanted. Of those that are compiled in (all at the usual places; the usual types and perhaps
+    more) the ones that exist; if there is none, all.
     """
-    defaults = [f"{FOLDER}/ssh_host_{kind}_key" for kind in DEFAULT_TYPES]
+    usual = {default_path(kind): kind for kind in PRESENT_TYPES}
+    defaults = [default_path(kind) for kind in DEFAULT_TYPES]
     listed = list(settings.host_keys) if settings and settings.host_keys else defaults
-    if set(listed) == set(defaults):
+    if set(defaults) <= set(listed) <= set(usual):
         present = [path for path in listed if exists(path)]
-        listed = present or [path for path in listed if not (fips and "ed25519" in path)]
-    keys = []
-    for path in listed:
-        kind = next((kind for kind in PRESENT_TYPES if f"_{kind}_" in posixpath.basename(path)), "")
-        keys.append(replace(template, type=kind, path=path))
-    return tuple(keys)
+        listed = present or [path for path in listed if not (fips and "ed25519" in usual[path])]
+    return tuple(replace(template, type=usual.get(path, ""), path=path) for path in listed)
 
 
 # --- judging one key -------------------------------------------------------------------------------------------------
@@ -315,7 +319,7 @@ def _make(pair: Pair, because: Sequence[Reason]) -> Step:
         action=MAKE,
         sentence=f"Make a new {want.type} host key,{size} at {want.path}: {' '.join(reason.text for reason in because)}",
         before=_seen(pair),
-        after={"state": "present", "type": want.type, "size": want.bits or 256, "fingerprint": UNKNOWN_YET},
+        after={"state": "present", "type": want.type, "size": want.size_made, "fingerprint": UNKNOWN_YET},
         detail=pair,
         once={reason.code for reason in because} == {"forced"},
     )
@@ -407,7 +411,7 @@ def _describe(now: Pair, then: Pair, state: State, first: State, asked: Wanted, 
         "path": want.path,
         "state": want.state,
         "type": key.type if key else want.type,
-        "size": key.size if key else (None if absent else want.bits or 256),
+        "size": key.size if key else (None if absent else want.size_made),
         "fingerprint": fingerprint,
         "fingerprint_md5": md5_fingerprint(key) if key else None,
         "public_key": public_text(key) if key else None,
