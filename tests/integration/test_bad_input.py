@@ -192,7 +192,7 @@ def test_a_bad_device_is_named_for_what_it_is(machine: Machine, gate: Call, kind
     machine.run("rm -f /run/rng; " + command)
     result = gate(require_quality="/run/rng", quality_blocks=100, timeout=4)
     assert result["failed"] is True
-    assert code in {reason["code"] for reason in result["reasons"]}, result
+    assert f"quality_{code}" in {reason["code"] for reason in result["reasons"]}, result
     assert all(reason["remedy"] for reason in result["reasons"])
 
 
