@@ -72,8 +72,8 @@ options:
     default: sshd
   handshake:
     description:
-      - Ask the running server for its keys, by C(ssh-keyscan) at the addresses where its configuration says that it
-        listens.
+      - Ask the running server for its keys, by C(ssh-keyscan) at each port where its configuration says that it listens.
+      - Before 9.8 a running server of OpenSSH reads its keys again for each connection; later ones when they are reloaded.
       - For a server this is a client that leaves without logging in. OpenSSH 9.8 and later shut out an address that
         does so many times within seconds.
     type: bool
@@ -111,11 +111,10 @@ EXAMPLES = r"""
     handshake: true
   register: presented
 
-- name: Prove it for the Ed25519 key
+- name: Prove that the Ed25519 key is as it should be
   rootoftrust.linux.ssh_host_key_info:
     type: ed25519
     regenerate: [unreadable, wrong_type]
-    handshake: true
     prove: true
 """
 

@@ -159,7 +159,9 @@ class Host:
 
     def look(self, folder: str = "/etc/ssh") -> dict[str, tuple[int, bytes]]:
         """All files of a folder: mode and content."""
-        return {path.name: (path.stat().st_mode & 0o7777, path.read_bytes()) for path in sorted(self.at(folder).iterdir()) if path.is_file()}
+        return {
+            path.name: (path.stat().st_mode & 0o7777, path.read_bytes()) for path in sorted(self.at(folder).iterdir()) if path.is_file()
+        }
 
     def keygen(self, kind: str, *options: str, path: str = "") -> str:
         path = path or f"/etc/ssh/ssh_host_{kind}_key"
@@ -562,7 +564,14 @@ def test_a_full_disk(host: Host, free: int) -> None:
     program = [sys.executable, "-c", CHILD]
     ask = {"module": "ssh_host_key", "check": False, "first": ""}
     ask["arguments"] = {"type": "rsa", "size": 4096, "path": "/run/full/key", "backup": True}
-    done = host.run("sh", "-c", '"$@"; rm /run/full/filler; cp -p /run/full/* /run/full/.[!.]* /var/lib/after 2>/dev/null; true', "sh", *program, input=json.dumps(ask))
+    done = host.run(
+        "sh",
+        "-c",
+        '"$@"; rm /run/full/filler; cp -p /run/full/* /run/full/.[!.]* /var/lib/after 2>/dev/null; true',
+        "sh",
+        *program,
+        input=json.dumps(ask),
+    )
     result = json.loads(done.stdout.strip().splitlines()[-1])
     left = sorted(path.name for path in (host.folder / "lib/after").iterdir())
     if result.get("failed"):
@@ -585,7 +594,11 @@ def settled(host: Host, **arguments: Any) -> None:
     host.good(**arguments)
     assert host.pair_matches() is True
     assert host.good(**arguments)["changed"] is False
-    assert sorted(name for name in host.look() if not name.endswith("~")) == ["ssh_host_ed25519_key", "ssh_host_ed25519_key.pub", "sshd_config"]
+    assert sorted(name for name in host.look() if not name.endswith("~")) == [
+        "ssh_host_ed25519_key",
+        "ssh_host_ed25519_key.pub",
+        "sshd_config",
+    ]
 
 
 SEAMS = {"missing": 15, "replaced": 15, "backup": 15, "published": 3, "protected": 5, "tidied": 2}
@@ -720,7 +733,9 @@ def test_a_server_that_presents_other_keys_than_those_on_disk_is_stale(host: Hos
 
 def test_a_look_is_quick(server: Host) -> None:
     """The part of a run that is ours: less than half a second beside starting Python and Ansible's own parts."""
-    script = "import time; began = time.monotonic(); import atexit; atexit.register(lambda: print(time.monotonic() - began, file=sys.stderr))"
+    script = (
+        "import time; began = time.monotonic(); import atexit; atexit.register(lambda: print(time.monotonic() - began, file=sys.stderr))"
+    )
     times = []
     for _ in range(3):
         done = server.raw("ssh_host_key_info", first=script, handshake=True)
@@ -803,9 +818,14 @@ def test_a_host_is_known_by_its_keys_and_forgotten(host: Host, keys: list[str], 
 
 def test_foreign_lines_stay_byte_for_byte(host: Host, keys: list[str]) -> None:
     foreign = (
-        f"# web1 is a fine host\r\n\n  # indented\nother,*.example.com {keys[0]} c  c\n@cert-authority web1 {keys[0]}\n"
-        f"@revoked web1 {keys[2]}\nweb1 no key at all\nweb1 1024 35 123456789\n!web1,web* {keys[0]}\n"
-    ).encode() + b"caf\xe9 " + keys[0].encode() + b"\n"
+        (
+            f"# web1 is a fine host\r\n\n  # indented\nother,*.example.com {keys[0]} c  c\n@cert-authority web1 {keys[0]}\n"
+            f"@revoked web1 {keys[2]}\nweb1 no key at all\nweb1 1024 35 123456789\n!web1,web* {keys[0]}\n"
+        ).encode()
+        + b"caf\xe9 "
+        + keys[0].encode()
+        + b"\n"
+    )
     shared = f"web1,web2\t{keys[2]}  a comment\n".encode()
     host.at(FILE).parent.mkdir()
     host.at(FILE).write_bytes(foreign + shared + f"last {keys[0]}".encode())
@@ -920,12 +940,16 @@ def test_the_three_together_under_ansible(server: Host) -> None:
     (server.folder / "play.yml").write_text(play)
     server.at("/var/lib/home").mkdir()
     program = str(Path(sys.executable).parent / "ansible-playbook")
-    done = server.run(program, "-vvvv", "-i", "localhost,", "-e", f"ansible_python_interpreter={sys.executable}", str(server.folder / "play.yml"))
+    done = server.run(
+        program, "-vvvv", "-i", "localhost,", "-e", f"ansible_python_interpreter={sys.executable}", str(server.folder / "play.yml")
+    )
     assert "failed=0" in done.stdout
     for path in server.at("/etc/ssh").glob("ssh_host_*_key"):
         inner = base64.b64decode("".join(path.read_text().splitlines()[1:-1]))
         assert path.read_text().splitlines()[-2] not in done.stdout
         assert base64.b64encode(inner[-64:]).decode() not in done.stdout
     client = ["ssh", "-v", "-F", "none", "-p", str(server.port), "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
-    spoken = server.run(*client, "-o", f"UserKnownHostsFile={FILE}", "-o", "GlobalKnownHostsFile=/dev/null", "127.0.0.1", "true", check=False)
+    spoken = server.run(
+        *client, "-o", f"UserKnownHostsFile={FILE}", "-o", "GlobalKnownHostsFile=/dev/null", "127.0.0.1", "true", check=False
+    )
     assert "is known and matches" in spoken.stderr

@@ -141,10 +141,12 @@ class HostKeys:
         )
 
     def _handshake(self, settings: ServerSettings, state: State) -> list[Served]:
-        """What the server presents at each address, asked for the types that are looked at."""
+        """What the server presents, asked once for each port (one process answers at all addresses), for the types looked at."""
         types = [kind for kind in PRESENT_TYPES if any(pair.wanted.type == kind for pair in state.pairs)]
-        asked = {(own_address(address), port) for address, port in settings.listens}
-        return [item for address, port in sorted(asked) for item in self._keyscan.scan(address, port, types or PRESENT_TYPES)]
+        ports = {
+            port: address for address, port in sorted(((own_address(address), port) for address, port in settings.listens), reverse=True)
+        }
+        return [item for port, address in sorted(ports.items()) for item in self._keyscan.scan(address, port, types or PRESENT_TYPES)]
 
     def _facts(self, asked: Wanted) -> State:
         """The facts without those of the server."""

@@ -194,9 +194,7 @@ def parse_fingerprint(text: str) -> str:
         body = (word[4:] if word[:4].upper() == "MD5:" else word).lower()
         if re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){15}", body):
             return f"MD5:{body}"
-    raise Malformed(
-        f"{text!r} is not a fingerprint.", "Give it as ssh-keygen -l prints it: SHA256:… or, with -E md5, MD5:aa:bb:…"
-    )
+    raise Malformed(f"{text!r} is not a fingerprint.", "Give it as ssh-keygen -l prints it: SHA256:… or, with -E md5, MD5:aa:bb:…")
 
 
 # --- private key files -----------------------------------------------------------------------------------------------

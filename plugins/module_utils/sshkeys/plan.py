@@ -313,11 +313,11 @@ def _make(pair: Pair, because: Sequence[Reason]) -> Step:
             f"No host key of type {want.type or 'unknown'} can be made for {want.path}: {because[0].text}",
             f"Ask for the key by its type ({', '.join(PRESENT_TYPES)}) and path, or take its HostKey line out of sshd's configuration.",
         )
-    size = f" {want.bits} bits," if want.bits else ""
+    size = f" of {want.bits} bits" if want.bits else ""
     return Step(
         subject=want.path,
         action=MAKE,
-        sentence=f"Make a new {want.type} host key,{size} at {want.path}: {' '.join(reason.text for reason in because)}",
+        sentence=f"Make a new {want.type} host key{size} at {want.path}: {' '.join(reason.text for reason in because)}",
         before=_seen(pair),
         after={"state": "present", "type": want.type, "size": want.size_made, "fingerprint": UNKNOWN_YET},
         detail=pair,

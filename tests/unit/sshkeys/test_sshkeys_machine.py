@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.rootoftrust.linux.plugins.module_utils.sshkeys.key_pair import leftovers
 from ansible_collections.rootoftrust.linux.plugins.module_utils.sshkeys.key_record import KeyRecord
 from ansible_collections.rootoftrust.linux.plugins.module_utils.sshkeys.machine_identity import MachineIdentity
@@ -67,9 +68,16 @@ def test_a_machine_id_that_is_mounted_over(machine: Machine) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "Not Settable", "00000000-0000-0000-0000-000000000000", "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF", "03000200-0400-0500-0006-000700080009",
-     "To be filled by O.E.M.", "None"],
-)  # fmt: skip
+    [
+        "",
+        "Not Settable",
+        "00000000-0000-0000-0000-000000000000",
+        "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF",
+        "03000200-0400-0500-0006-000700080009",
+        "To be filled by O.E.M.",
+        "None",
+    ],
+)
 def test_firmware_that_tells_what_all_tell(machine: Machine, text: str) -> None:
     assert machine(machine_id=ID, product_uuid=text).hardware is None
     assert machine(machine_id=ID, product_uuid=text, serial_number="10000000abcdef01\0").hardware is not None
@@ -95,7 +103,9 @@ def test_the_record(tmp_path: Path) -> None:
     assert json.loads(path.read_text())["version"] == 1
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"keys": []}', '{"keys": {"a": 1}}', '{"keys": {"a": {}}}', "\0", '{"keys": {"a": {"machine": 1}}}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"keys": []}', '{"keys": {"a": 1}}', '{"keys": {"a": {}}}', "\0", '{"keys": {"a": {"machine": 1}}}']
+)
 def test_a_record_that_is_none(tmp_path: Path, content: str) -> None:
     path = tmp_path / "record.json"
     path.write_text(content)
@@ -125,7 +135,8 @@ def test_only_what_a_run_leaves_is_taken_for_that(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("listens", "own"), [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("192.0.2.1", "192.0.2.1"), ("fe80::1%eth0", "fe80::1%eth0"), ("host", "host")]
+    ("listens", "own"),
+    [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("192.0.2.1", "192.0.2.1"), ("fe80::1%eth0", "fe80::1%eth0"), ("host", "host")],
 )
 def test_where_a_server_is_reached_from_its_own_host(listens: str, own: str) -> None:
     assert own_address(listens) == own

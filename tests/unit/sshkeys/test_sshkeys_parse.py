@@ -8,13 +8,15 @@ The private keys among the recordings were made for this and are used nowhere.
 from __future__ import annotations
 
 import base64
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from ansible_collections.rootoftrust.linux.plugins.module_utils.sshkeys import parse
-from ansible_collections.rootoftrust.linux.plugins.module_utils.sshkeys.parse import Malformed
 from hypothesis import given
 from hypothesis import strategies as st
+
+from ansible_collections.rootoftrust.linux.plugins.module_utils.sshkeys import parse
+from ansible_collections.rootoftrust.linux.plugins.module_utils.sshkeys.parse import Malformed
 
 RECORDED = Path(__file__).parents[1] / "fixtures/sshkeys"
 VERSIONS = ["8.4p1", "9.2p1", "10.0p1", "10.6p1"]
@@ -253,10 +255,8 @@ def test_the_lines_of_a_file_make_up_the_file(text_: str) -> None:
 
 @given(st.text(max_size=200) | st.text(alphabet="port listenaddress hostkey[]:0129\n", max_size=120))
 def test_any_output_of_sshd(said: str) -> None:
-    try:
+    with suppress(Malformed):
         parse.parse_settings(said)
-    except Malformed:
-        pass
     parse.unusable_keys(said)
     parse.privilege_separation_folder(said)
     parse.parse_keyscan(said, "127.0.0.1", 22)

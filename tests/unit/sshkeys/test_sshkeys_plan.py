@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError
 from ansible_collections.rootoftrust.linux.plugins.module_utils.sshkeys import parse, plan
 from ansible_collections.rootoftrust.linux.plugins.module_utils.sshkeys.model import (
