@@ -43,8 +43,10 @@ COMMON = Spec(
 
 def host_key_spec(options: Mapping[str, Mapping[str, Any]], other: Spec) -> Spec:
     """One key, several, or neither: then those that the server uses."""
+    several = one_or_many("keys", "type", options)
     keys = replace(
-        one_or_many("keys", "type", options),
+        several,
+        options={**several.options, "keys": {**several.options["keys"], "no_log": False}},  # they describe keys, they are none
         required_one_of=(),
         mutually_exclusive=(("keys", "type"), ("keys", "path"), ("keys", "size")),
         required_by={"path": ("type",), "size": ("type",)},
