@@ -122,7 +122,7 @@ def molecule(session: nox.Session, platform: str) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure, and write docs/benchmarks.md."""
-    session.run("python", "-m", "tests.bench", *session.posargs)
+    session.run("python", "-m", "tests.bench", *session.posargs, env={"PYTHONPATH": str(COLLECTIONS)})
 
 
 def run_molecule(session: nox.Session, platform: str, scenarios: list[str], releases: list[str]) -> None:

@@ -1,6 +1,6 @@
 # Copyright (c) 2026, rootoftrust.linux contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How long rng_quality and rngtest take for the same 20 MB; prints a table in Markdown.
+"""How long rng_quality and rngtest take for the same 20 MB.
 
 Both read the same file from the page cache, in turns, in one run. For rngtest it is the whole program; for rng_quality it is reading
 and testing as the module does it, without the start of Python and Ansible, which is a matter of the connection.
@@ -29,11 +29,11 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def main() -> int:
+def table() -> list[str]:
+    """Markdown."""
     rngtest = shutil.which("rngtest")
     if rngtest is None:
-        print("rngtest is not installed (Debian: rng-tools5), so there is nothing to compare with.", file=sys.stderr)
-        return 1
+        sys.exit("rngtest is not installed (Debian: rng-tools5), so there is nothing to compare with.")
     with tempfile.NamedTemporaryFile() as file:
         file.write(os.urandom(fips.bytes_for(BLOCKS)))
         file.flush()
@@ -63,14 +63,9 @@ def main() -> int:
         for _ in range(REPETITIONS):
             for name, work in contenders.items():
                 times[name].append(seconds(work))
-    print(f"FIPS 140-2 tests of {BLOCKS} blocks ({fips.bytes_for(BLOCKS) / 1e6:.0f} MB), {REPETITIONS} repetitions\n")
-    print("| | min | median | of rngtest's median |\n|---|---|---|---|")
+    lines = ["| program | min | median | of rngtest's median |", "|---|---|---|---|"]
     reference = statistics.median(times["rngtest"])
     for name, found in times.items():
         median = statistics.median(found)
-        print(f"| {name} | {min(found):.2f} s | {median:.2f} s | {median / reference:.2f} |")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        lines.append(f"| {name} | {min(found):.2f} s | {median:.2f} s | {median / reference:.2f} |")
+    return [f"{BLOCKS} blocks, {fips.bytes_for(BLOCKS) / 1e6:.0f} MB, {REPETITIONS} repetitions:", "", *lines]
