@@ -93,7 +93,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def unit(session: nox.Session) -> None:
     """Run the unit tests."""
-    session.run("pytest", "tests/unit", "-n2", _junit(session), *session.posargs)
+    session.run("pytest", "tests/unit", "-n2", _junit(session), *session.posargs, env=_with_programs(session))
 
 
 @nox.session
@@ -105,7 +105,7 @@ def sanity(session: nox.Session) -> None:
 @nox.session
 def integration(session: nox.Session) -> None:
     """Run the tests on containers and on User Mode Linux and QEMU machines."""
-    session.run("pytest", "tests/integration", _junit(session), *session.posargs)
+    session.run("pytest", "tests/integration", _junit(session), *session.posargs, env=_with_programs(session))
 
 
 @nox.session
@@ -122,7 +122,7 @@ def molecule(session: nox.Session, platform: str) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure, and write docs/benchmarks.md."""
-    session.run("python", "-m", "tests.bench", *session.posargs, env={"PYTHONPATH": str(COLLECTIONS)})
+    session.run("python", "-m", "tests.bench", *session.posargs, env={**_with_programs(session), "PYTHONPATH": str(COLLECTIONS)})
 
 
 def run_molecule(session: nox.Session, platform: str, scenarios: list[str], releases: list[str]) -> None:
@@ -144,6 +144,12 @@ def run_molecule(session: nox.Session, platform: str, scenarios: list[str], rele
     environment = {"MOLECULE_OWNER": str(os.getpid()), "MOLECULE_REPORTS": str(REPORTS / session.name)}
     selection = [word for name in ["default", *scenarios] for word in ("-s", name)]
     session.run("molecule", "-c", "molecule/config.yml", "-c", str(configuration), "test", *selection, env=environment)
+
+
+def _with_programs(session: nox.Session) -> dict[str, str]:
+    """The PATH with the programs that tests measure against or serve with, which the host may lack."""
+    folders = session.run("python", "-m", "lab", "program", "rngtest", "sshd", silent=True)
+    return {"PATH": os.pathsep.join([os.environ["PATH"], *str(folders).split()])}
 
 
 def _junit(session: nox.Session) -> str:

@@ -19,6 +19,7 @@ def run(
     *,
     stdin: str | None = None,
     env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
     timeout: float = 900,
 ) -> str:
     """Return the standard output of ``argv``, run in the C locale.
@@ -36,6 +37,7 @@ def run(
             text=True,
             errors="replace",
             env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})},
+            cwd=cwd,
             timeout=timeout,
             check=False,
         )

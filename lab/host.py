@@ -12,10 +12,12 @@ from lab.errors import LabError
 
 _PACKAGE_OF = {
     "apt-ftparchive": "apt-utils",
+    "apt-get": "apt",
     "cpio": "cpio",
     "depmod": "kmod",
     "docker": "docker.io",
     "dockerd": "docker.io",
+    "dpkg-deb": "dpkg",
     "ip": "iproute2",
     "mke2fs": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",

@@ -1,6 +1,6 @@
 # Copyright (c) 2026, rootoftrust.linux contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Commands about images, the cache and Docker. Each is ``verb(arguments) -> exit status``."""
+"""Commands about images, the cache, programs and Docker. Each is ``verb(arguments) -> exit status``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from lab import cache, docker, images, releases, rootfs
+from lab import cache, docker, images, programs, releases, rootfs
 from lab.releases import Release
 
 _ENGINES: dict[str, Callable[[Release], object]] = {
@@ -24,7 +24,7 @@ _AT_ONCE = 2
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[Any]) -> None:
-    """Add the verbs ``image``, ``cache`` and ``docker``."""
+    """Add the verbs ``image``, ``cache``, ``program`` and ``docker``."""
     image = subparsers.add_parser("image", help="make the images of releases, where the cache has none")
     image.add_argument("--engine", choices=[*_ENGINES, "all"], action="append", help="default: uml; may be repeated")
     image.add_argument("release", nargs="*", help=f"default: all ({', '.join(releases.RELEASES)})")
@@ -33,6 +33,10 @@ def add_parsers(subparsers: argparse._SubParsersAction[Any]) -> None:
     cached = subparsers.add_parser("cache", help="show what the cache holds")
     cached.add_argument("--prune", action="store_true", help="remove every entry that no machine uses")
     cached.set_defaults(verb=_cache)
+
+    program = subparsers.add_parser("program", help="print the folders that have these programs, unpacked where the host lacks them")
+    program.add_argument("name", nargs="+")
+    program.set_defaults(verb=_program)
 
     containers = subparsers.add_parser("docker", help="start or stop a Docker daemon, show how containers are run")
     verbs = containers.add_subparsers(dest="verb", required=True)
@@ -68,6 +72,12 @@ def _cache(arguments: argparse.Namespace) -> int:
         users = ", ".join(str(user) for user in entry.users) or "-"
         print(f"{entry.kind:12} {entry.name:28} {entry.size / 2**20:7.0f} MiB  used by {users}")
     print(f"{cache.root()}: {sum(entry.size for entry in entries) / 2**20:.0f} MiB")
+    return 0
+
+
+def _program(arguments: argparse.Namespace) -> int:
+    for name in arguments.name:
+        print(programs.folder(name))
     return 0
 
 

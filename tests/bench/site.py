@@ -52,4 +52,4 @@ def table() -> list[str]:
 def invoked(machine: Machine) -> int:
     """How many modules the machine has run since it booted: each writes one line into its journal."""
     journal = machine.run("journalctl -b -o cat --no-pager").stdout
-    return journal.count("\nInvoked with ")
+    return journal.count("\nInvoked")

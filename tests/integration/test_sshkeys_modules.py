@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The modules for SSH keys with the real OpenSSH of this host, in a mount namespace where /etc, /run and /var/lib are the test's own.
 
-Nothing of this host's own is seen or touched. The Debian packages openssh-client and openssh-server have to be installed (a folder with an
-unpacked openssh-server may be named by ROOTOFTRUST_SSHD instead).
+Nothing of this host's own is seen or touched. Where the host has no sshd, nox puts an unpacked one on the PATH.
 """
 
 from __future__ import annotations
@@ -27,8 +26,7 @@ from typing import Any
 import pytest
 
 SBIN = ["/usr/local/sbin", "/usr/sbin", "/sbin"]
-UNPACKED = os.environ.get("ROOTOFTRUST_SSHD", "")
-PATH = os.pathsep.join([*([UNPACKED] if UNPACKED else []), *os.environ["PATH"].split(os.pathsep), *SBIN])
+PATH = os.pathsep.join([*os.environ["PATH"].split(os.pathsep), *SBIN])
 SSHD = shutil.which("sshd", path=PATH)
 
 

@@ -24,6 +24,8 @@ class Module(Protocol):
 
     def fail_json(self, msg: str, **result: Any) -> NoReturn: ...
 
+    def warn(self, warning: str) -> None: ...
+
 
 def converge(
     module: Module,
@@ -51,7 +53,7 @@ def converge(
         steps = list(plan(current, desired))
         result: dict[str, Any] = {"changed": bool(steps), "steps": [step.sentence for step in steps], "diff": diff(steps)}
         if module.check_mode or not steps:
-            module.exit_json(**result, **_plain_report(report(current, steps)))
+            module.exit_json(**result, **_told(module, report(current, steps)))
         left = list(steps)
         while left:
             apply(left[0])
@@ -65,7 +67,7 @@ def converge(
             )
     except (RootOfTrustError, OSError) as error:
         _fail(module, error, done, left)
-    module.exit_json(**result, **_plain_report(report(current, ())))
+    module.exit_json(**result, **_told(module, report(current, ())))
 
 
 def observe(module: Module, look: Callable[[], Mapping[str, Any]]) -> None:
@@ -74,18 +76,21 @@ def observe(module: Module, look: Callable[[], Mapping[str, Any]]) -> None:
         result = look()
     except (RootOfTrustError, OSError) as error:
         _fail(module, error, [], [])
-    module.exit_json(changed=False, **_plain_report(result))
+    module.exit_json(changed=False, **_told(module, result))
 
 
-def _plain_report(result: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: plain(value) for name, value in result.items()}
+def _told(module: Module, result: Mapping[str, Any]) -> dict[str, Any]:
+    """A module's own result as plain values; its ``warnings``, a list of sentences, go the way that Ansible has for them."""
+    for warning in result.get("warnings", ()):
+        module.warn(warning)
+    return {name: plain(value) for name, value in result.items() if name != "warnings"}
 
 
 def _fail(module: Module, error: Exception, done: Sequence[Step], left: Sequence[Step]) -> NoReturn:
     """Say what failed, what was already done, and what was not."""
     facts: dict[str, Any] = {}
     if isinstance(error, RootOfTrustError):
-        facts = {**_plain_report(error.facts), "remedy": error.remedy}
+        facts = {**_told(module, error.facts), "remedy": error.remedy}
     message = str(error)
     if left:
         message = f"{left[0].sentence}: {message}"

@@ -21,6 +21,10 @@ class Recorder:
     def __init__(self, check_mode: bool = False) -> None:
         self.check_mode = check_mode
         self.result: dict[str, Any] = {}
+        self.warned: list[str] = []
+
+    def warn(self, warning: str) -> None:
+        self.warned.append(warning)
 
     def exit_json(self, **result: Any) -> NoReturn:
         self.result = result
@@ -165,3 +169,11 @@ def test_observing_changes_nothing_and_says_why_it_could_not_look() -> None:
     with pytest.raises(Left):
         observe(module, fail)
     assert (module.result["failed"], module.result["poolsize"]) == (True, None)
+
+
+def test_warnings_go_the_way_that_ansible_has_for_them() -> None:
+    module = Recorder()
+    with pytest.raises(Left):
+        observe(module, lambda: {"warnings": ["The key has a certificate."], "due": False})
+    assert module.result == {"changed": False, "due": False}
+    assert module.warned == ["The key has a certificate."]

@@ -1,0 +1,43 @@
+# Copyright (c) 2026, rootoftrust.linux contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Programs that tests measure against or serve with, unpacked into the cache where the host lacks them.
+
+They are not installed: their packages start a daemon that the host's owner has not asked for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lab import cache, command, host
+from lab.errors import LabError
+
+# Program: its package in the releases the lab runs on, and where in it.
+_UNPACKED = {
+    "rngtest": ("rng-tools5", "usr/bin"),
+    "sshd": ("openssh-server", "usr/sbin"),
+}
+
+
+def folder(program: str) -> Path:
+    """The folder that has ``program``: the host's own, else one in the cache."""
+    found = host.find(program)
+    if found is not None:
+        return Path(found).parent
+    if program not in _UNPACKED:
+        raise LabError(f"program {program!r}: not one of {', '.join(_UNPACKED)}")
+    package, place = _UNPACKED[program]
+    return cache.entry("program", program, f"apt-get download {package}", lambda into: _unpack(package, into)) / place
+
+
+def _unpack(package: str, into: Path) -> None:
+    """The package of the host's own release: it fits the host's libraries."""
+    host.require("dpkg-deb", "apt-get")
+    try:
+        command.run(["apt-get", "-qq", "download", package], cwd=into)
+    except LabError:
+        command.run(["apt-get", "-qq", "update"])
+        command.run(["apt-get", "-qq", "download", package], cwd=into)
+    (archive,) = into.glob("*.deb")
+    command.run(["dpkg-deb", "--extract", archive, into])
+    archive.unlink()
