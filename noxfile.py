@@ -133,9 +133,7 @@ def run_molecule(session: nox.Session, platform: str, scenarios: list[str], rele
     state = ROOT / ".lab" / "molecule"
     state.mkdir(parents=True, exist_ok=True)
     hosts = yaml.safe_load((ROOT / "molecule" / "platforms" / f"{platform}.yml").read_text())
-    chosen = [
-        host for host in hosts["platforms"] if not releases or host["name"].endswith(tuple(f"-{name}" for name in releases))
-    ]
+    chosen = [host for host in hosts["platforms"] if not releases or host["name"].endswith(tuple(f"-{name}" for name in releases))]
     if not chosen:
         session.error(f"{platform}: no host of release {' or '.join(releases)} in molecule/platforms/{platform}.yml")
     configuration = state / f"{platform}.yml"

@@ -22,9 +22,7 @@ from lab.errors import LabError
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
-_SUITES = frozenset(
-    {"bullseye", "bookworm", "trixie", "forky", "sid", "oldoldstable", "oldstable", "stable", "testing", "unstable"}
-)
+_SUITES = frozenset({"bullseye", "bookworm", "trixie", "forky", "sid", "oldoldstable", "oldstable", "stable", "testing", "unstable"})
 _ONE_LINE = re.compile(r"^deb\s+(?:\[[^\]]*\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)\s+(?P<components>.+)$")
 _USABLE_URI = re.compile(r"^(https?|file)://?")
 
@@ -88,11 +86,7 @@ def parse_deb822(text: str) -> list[Source]:
         if fields.get("enabled", "yes").lower() in ("no", "false", "0") or "deb" not in fields.get("types", "").split():
             continue
         components = tuple(fields.get("components", "").split())
-        found += [
-            Source(uri, suite, components)
-            for uri in fields.get("uris", "").split()
-            for suite in fields.get("suites", "").split()
-        ]
+        found += [Source(uri, suite, components) for uri in fields.get("uris", "").split() for suite in fields.get("suites", "").split()]
     return found
 
 

@@ -44,9 +44,7 @@ def run(
     except FileNotFoundError as error:
         raise LabError(f"{command[0]}: not found on this host: install the package that has it") from error
     except subprocess.TimeoutExpired as error:
-        raise LabError(
-            f"{' '.join(command[:4])}: not finished after {timeout:.0f} s: see the load of this host"
-        ) from error
+        raise LabError(f"{' '.join(command[:4])}: not finished after {timeout:.0f} s: see the load of this host") from error
     if done.returncode != 0:
         last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-_LAST_LINES:])
         raise LabError(f"{' '.join(command[:4])}: ended with status {done.returncode}:\n{last}")

@@ -191,9 +191,7 @@ def stop() -> bool:
     end = time.monotonic() + _SECONDS_TO_STOP
     while _own_pid() is not None:
         if time.monotonic() > end:
-            raise LabError(
-                f"dockerd: process {pid} did not end within {_SECONDS_TO_STOP:.0f} s: read {_RUN}/dockerd.log"
-            )
+            raise LabError(f"dockerd: process {pid} did not end within {_SECONDS_TO_STOP:.0f} s: read {_RUN}/dockerd.log")
         time.sleep(0.1)
     return True
 

@@ -64,6 +64,4 @@ def require(*programs: str) -> None:
             command.run(install, env=quiet)
     still = missing(*programs)
     if still:
-        raise LabError(
-            f"{', '.join(still)}: installed, yet their programs are not found: look at the PATH of this host"
-        )
+        raise LabError(f"{', '.join(still)}: installed, yet their programs are not found: look at the PATH of this host")

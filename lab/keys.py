@@ -43,6 +43,4 @@ def _build_host_keys(directory: Path) -> None:
 
 def _build(directory: Path) -> None:
     host.require("ssh-keygen")
-    command.run(
-        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "rootoftrust-lab", "-f", directory / "id_ed25519"]
-    )
+    command.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "rootoftrust-lab", "-f", directory / "id_ed25519"])

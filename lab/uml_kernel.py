@@ -83,9 +83,7 @@ def _build(directory: Path) -> None:
         program.write_bytes(with_own_libc((unpacked / "usr/bin/linux.uml").read_bytes(), str(loader)))
         program.chmod(0o755)
         original = unpacked / "usr/bin/linux.uml"
-        config = command.run(
-            ["setarch", "-R", directory / _LOADER, "--library-path", directory, original, "--showconfig"], timeout=30
-        )
+        config = command.run(["setarch", "-R", directory / _LOADER, "--library-path", directory, original, "--showconfig"], timeout=30)
         (directory / "config").write_text(config, encoding="utf-8")
 
 
@@ -97,9 +95,7 @@ def with_own_libc(elf: bytes, loader: str) -> bytes:
     """
     image = bytearray(elf)
     if image.count(_RUNPATH) != 1:
-        raise LabError(
-            f"linux.uml: its library path is not {_RUNPATH!r} any more: adapt lab/uml_kernel.py to the new package"
-        )
+        raise LabError(f"linux.uml: its library path is not {_RUNPATH!r} any more: adapt lab/uml_kernel.py to the new package")
     where = image.index(_RUNPATH) + 1
     image[where : where + len(_RUNPATH) - 2] = b"$ORIGIN".ljust(len(_RUNPATH) - 2, b"\0")
 

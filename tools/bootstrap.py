@@ -106,10 +106,7 @@ def _present(package: str) -> bool:
 
 
 def _imports(module: str) -> bool:
-    return (
-        subprocess.run([sys.executable, "-c", f"import {module}"], stderr=subprocess.DEVNULL, check=False).returncode
-        == 0
-    )
+    return subprocess.run([sys.executable, "-c", f"import {module}"], stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
 def _extract_collections(pip: list[str], bundle: str, names: list[str]) -> None:

@@ -81,10 +81,7 @@ def images(everything: bool) -> list[Stage]:
     """Return the stages that make what the machines start from."""
     wanted: dict[str, list[str]] = {"container": [], "uml": [], "qemu": [] if everything else ["13"]}
     command = (str(BIN / "python"), "-m", "lab", "image", "--engine")
-    return [
-        Stage(f"image-{engine}", (*command, engine, *releases), 2400, counts=False)
-        for engine, releases in wanted.items()
-    ]
+    return [Stage(f"image-{engine}", (*command, engine, *releases), 2400, counts=False) for engine, releases in wanted.items()]
 
 
 def code(everything: bool) -> list[Stage]:

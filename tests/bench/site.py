@@ -12,7 +12,6 @@ from pathlib import Path
 
 from lab.machine import Machine, up
 from lab.spec import MachineSpec
-
 from tests.integration.ansible_run import ROOT, Ansible
 
 REPETITIONS = 5
@@ -45,7 +44,10 @@ def table() -> list[str]:
     for name, found in times.items():
         median = statistics.median(found)
         lines.append(f"| {name} | {min(found):.2f} s | {median:.2f} s | {median / facts:.2f} |")
-    lines += ["", f"Module executions on the host in such a run: {executions} (and 1 on the controller). Ratio {whole / facts:.2f}, goal ≤ 2.5."]
+    lines += [
+        "",
+        f"Module executions on the host in such a run: {executions} (and 1 on the controller). Ratio {whole / facts:.2f}, goal ≤ 2.5.",
+    ]
     return lines
 
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
 from lab.machine import Machine, up
 from lab.spec import MachineSpec
-
 from tests.integration.ansible_run import ROOT, Ansible
 
 pytestmark = pytest.mark.uml
@@ -139,7 +139,9 @@ def test_a_configuration_that_is_broken_before_the_run(machine: Machine, ansible
 @pytest.mark.usefixtures("unharmed")
 def test_a_gate_that_does_not_open_stops_the_keys(ansible: Ansible) -> None:
     """The failure is told, the evidence has it, and no key was touched."""
-    run = ansible.playbook(SITE, "-e", "ssh_host_keys_force=true", "-e", '{"entropy_require_sources": ["no-such-rng"]}', "-e", "entropy_timeout=2")
+    run = ansible.playbook(
+        SITE, "-e", "ssh_host_keys_force=true", "-e", '{"entropy_require_sources": ["no-such-rng"]}', "-e", "entropy_timeout=2"
+    )
     assert run.rc == 2
     assert "no-such-rng" in run.tasks(NAME)[-1][1]["msg"]
     names = [name for name, _ in run.tasks(NAME)]

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from lab.machine import Machine, up
 from lab.spec import MachineSpec
-
 from tests.integration.ansible_run import ROOT, Ansible
 
 pytestmark = pytest.mark.uml

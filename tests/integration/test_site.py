@@ -14,9 +14,10 @@ from typing import Any
 
 import jsonschema
 import pytest
-from tests.integration.ansible_run import ROOT, Ansible, Run
+
 from lab.machine import Machine, up
 from lab.spec import MachineSpec
+from tests.integration.ansible_run import ROOT, Ansible, Run
 
 pytestmark = pytest.mark.uml
 SITE = ROOT / "playbooks/site.yml"
@@ -211,6 +212,7 @@ def test_a_play_that_lost_its_host_says_so(story: Story, tmp_path: Path) -> None
     run = ansible.playbook(SITE)
     assert run.rc == 4
     (written,) = (tmp_path / "evidence").glob("site-*.json")
-    assert {name: host["outcome"] for name, host in json.loads(written.read_text())["hosts"].items()} == {NAME: "ok", "it-gone": "unreachable"}
-
-
+    assert {name: host["outcome"] for name, host in json.loads(written.read_text())["hosts"].items()} == {
+        NAME: "ok",
+        "it-gone": "unreachable",
+    }

@@ -195,7 +195,10 @@ RULES: dict[Callable[[Path], list[str]], dict[str, str]] = {
 }
 MORE_BREACHES = {
     "a pure file opens a file": (pure_files_do_no_io, {"plugins/module_utils/luks/parse.py": "open('/etc/crypttab')\n"}),
-    "a pure file imports ansible": (pure_files_do_no_io, {"plugins/module_utils/luks/model.py": "from ansible.module_utils import basic\n"}),
+    "a pure file imports ansible": (
+        pure_files_do_no_io,
+        {"plugins/module_utils/luks/model.py": "from ansible.module_utils import basic\n"},
+    ),
     "a pure file imports I/O of its domain": (
         pure_files_do_no_io,
         {"plugins/module_utils/luks/plan.py": f"from {COLLECTION}luks.cryptsetup import Cryptsetup\n"},

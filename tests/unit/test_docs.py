@@ -24,11 +24,7 @@ def constants(path: Path) -> dict[str, Any]:
     """Return the YAML that a module or a fragment's class holds in its upper-case names."""
     found = {}
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if (
-            isinstance(node, ast.Assign)
-            and isinstance(node.targets[0], ast.Name)
-            and isinstance(node.value, ast.Constant)
-        ):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and isinstance(node.value, ast.Constant):
             name, value = node.targets[0].id, node.value.value
             if name.isupper() and isinstance(value, str):
                 found[name] = value

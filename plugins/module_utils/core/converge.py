@@ -96,6 +96,4 @@ def _fail(module: Module, error: Exception, done: Sequence[Step], left: Sequence
         message = f"{left[0].sentence}: {message}"
         facts["step_failed"] = left[0].sentence
         facts["steps_left"] = [step.sentence for step in left[1:]]
-    module.fail_json(
-        msg=message, changed=bool(done), steps=[step.sentence for step in done], diff=diff(done), **facts
-    )
+    module.fail_json(msg=message, changed=bool(done), steps=[step.sentence for step in done], diff=diff(done), **facts)

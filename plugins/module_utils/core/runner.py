@@ -167,4 +167,6 @@ def memory_folder(mounts: str = "/proc/self/mounts") -> str:
     for folder in ("/run", "/dev/shm"):
         if folder in in_memory and os.access(folder, os.W_OK):
             return folder
-    raise ToolFailed("Neither /run nor /dev/shm is a tmpfs that can be written to.", "Mount a tmpfs at /run: secrets must not touch a disk.")
+    raise ToolFailed(
+        "Neither /run nor /dev/shm is a tmpfs that can be written to.", "Mount a tmpfs at /run: secrets must not touch a disk."
+    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 import pytest
+
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.converge import converge, observe
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.secret import Secret

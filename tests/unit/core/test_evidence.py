@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.evidence import VERSION, HostEvidence, document, summary
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -33,7 +34,10 @@ GOOD = {
     "ansible_host": "192.0.2.1",
     "__private_evidence": {"no": "part of it"},
 }
-BAD = {"rootoftrust_failure": {"task": "Wait for a healthy pool", "message": "The pool is not ready."}, "entropy_evidence": "not a dictionary"}
+BAD = {
+    "rootoftrust_failure": {"task": "Wait for a healthy pool", "message": "The pool is not ready."},
+    "entropy_evidence": "not a dictionary",
+}
 
 
 def told(**hosts: HostEvidence) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
+
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import ToolFailed, ToolMissing
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.runner import Runner, memory_folder
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.secret import Secret

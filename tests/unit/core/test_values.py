@@ -10,6 +10,7 @@ import stat
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.files import atomic_write
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.secret import Secret
