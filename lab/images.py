@@ -201,6 +201,6 @@ def _make_ext4(root: Path, image: Path) -> None:
     used = int(command.run(["du", "-s", "--block-size=1M", root]).split()[0])
     options = ["-q", "-F", "-t", "ext4", "-L", "root", "-E", "lazy_itable_init=1,lazy_journal_init=1"]
     # No metadata checksums: e2fsprogs of the oldest release and of the host then agree on the features.
-    words = ["mke2fs", *options, "-O", "^metadata_csum", "-d", root, image, f"{used + _FREE}M"]
+    words: list[str | Path] = ["mke2fs", *options, "-O", "^metadata_csum", "-d", root, image, f"{used + _FREE}M"]
     # An image is older than its machines by more than the seconds in which the lab can boot one of it: so are its files.
     command.run(words, env={"E2FSPROGS_FAKE_TIME": str(int(time.time()) - rootfs.AGE)})

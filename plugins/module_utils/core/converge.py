@@ -42,7 +42,8 @@ def converge(
     :param read: fetches the facts; changes nothing.
     :param plan: pure; the steps still missing, in order. No step means there is nothing to change.
     :param apply: does one step.
-    :param report: pure; the module's own result from the state that holds now and the steps that are still to come (all of them in check mode, none after a real run).
+    :param report: pure; the module's own result, from the state that holds now and the steps that are still to come: all of them in
+        check mode, none after a real run.
 
     After the steps the system is read and planned once more: a step that did not bring what it was for is a failure, not "ok".
     """

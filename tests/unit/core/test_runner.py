@@ -41,7 +41,7 @@ def test_the_locale_is_c(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_an_unexpected_status_is_an_error_that_names_the_program(runner: Runner) -> None:
-    with pytest.raises(ToolFailed, match="^sh ended with exit status 7: last line") as caught:
+    with pytest.raises(ToolFailed, match=r"^sh ended with exit status 7: last line") as caught:
         runner.run(["sh", "-c", "echo first >&2; echo last line >&2; exit 7"])
     assert caught.value.facts == {"rc": 7, "stderr": "first\nlast line"}
     assert runner.run(["false"], ok=None).rc == 1
@@ -54,7 +54,7 @@ def test_a_missing_program_is_said(runner: Runner) -> None:
 
 
 def test_a_program_that_hangs_is_ended(runner: Runner) -> None:
-    with pytest.raises(ToolFailed, match="did not end within 0.2 s"):
+    with pytest.raises(ToolFailed, match=r"did not end within 0\.2 s"):
         runner.run(["sleep", "60"], timeout=0.2)
 
 
