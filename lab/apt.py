@@ -80,7 +80,7 @@ def parse_deb822(text: str) -> list[Source]:
             if line[:1].isspace():
                 fields[name] = f"{fields.get(name, '')} {line.strip()}"
             elif ":" in line:
-                name, _, value = line.partition(":")
+                name, dummy, value = line.partition(":")
                 name = name.lower()
                 fields[name] = value.strip()
         if fields.get("enabled", "yes").lower() in ("no", "false", "0") or "deb" not in fields.get("types", "").split():

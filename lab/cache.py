@@ -207,7 +207,7 @@ def _remove(path: Path) -> None:
 
 def _allocated(path: Path) -> int:
     total = 0
-    for directory, _, files in os.walk(path):
+    for directory, dummy, files in os.walk(path):
         for file in files:
             total += os.lstat(os.path.join(directory, file)).st_blocks * 512
     return total

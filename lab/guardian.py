@@ -229,7 +229,7 @@ class _Guardian:
             elif self._record.owner is not None:
                 return self._remove()
             while True:
-                events = {key.data for key, _ in selector.select()}
+                events = {key.data for key, dummy in selector.select()}
                 if "owner" in events:
                     return self._remove()
                 received = signals.recv(16) if "signal" in events else b""

@@ -81,12 +81,12 @@ def _program(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _docker_start(_: argparse.Namespace) -> int:
+def _docker_start(dummy: argparse.Namespace) -> int:
     docker.ensure()
     return 0
 
 
-def _docker_stop(_: argparse.Namespace) -> int:
+def _docker_stop(dummy: argparse.Namespace) -> int:
     print("stopped" if docker.stop() else "the lab runs no Docker daemon")
     return 0
 

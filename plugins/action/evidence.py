@@ -26,7 +26,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
-        _, arguments = self.validate_argument_spec(
+        dummy, arguments = self.validate_argument_spec(
             {"playbook": {"type": "str", "required": True}, "folder": {"type": "path", "default": "evidence"}}
         )
         now = datetime.datetime.now(datetime.timezone.utc)

@@ -60,7 +60,7 @@ def table() -> list[str]:
             "rng_quality (the way of Python before 3.10)": ours_before_3_10,
         }
         times: dict[str, list[float]] = {name: [] for name in contenders}
-        for _ in range(REPETITIONS):
+        for dummy in range(REPETITIONS):
             for name, work in contenders.items():
                 times[name].append(seconds(work))
     lines = ["| program | min | median | of rngtest's median |", "|---|---|---|---|"]

@@ -29,7 +29,7 @@ def table() -> list[str]:
             assert ansible.playbook(site).rc == 0
             times: dict[str, list[float]] = {"only gathers facts": [], "site.yml, nothing to change": []}
             executions = 0
-            for _ in range(REPETITIONS):
+            for dummy in range(REPETITIONS):
                 for name, playbook in zip(times, (FACTS, site), strict=True):
                     before = invoked(machine)
                     start = time.perf_counter()

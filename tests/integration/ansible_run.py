@@ -52,7 +52,7 @@ class Run:
     def result(self, host: str, task: str) -> dict[str, Any]:
         """The last result of a task, which is known by a part of its name."""
         found = [result for name, result in self.tasks(host) if task in name]
-        assert found, f"no task {task!r}: {[name for name, _ in self.tasks(host)]}"
+        assert found, f"no task {task!r}: {[name for name, dummy in self.tasks(host)]}"
         return found[-1]
 
 

@@ -144,7 +144,7 @@ def test_a_gate_that_does_not_open_stops_the_keys(ansible: Ansible) -> None:
     )
     assert run.rc == 2
     assert "no-such-rng" in run.tasks(NAME)[-1][1]["msg"]
-    names = [name for name, _ in run.tasks(NAME)]
+    names = [name for name, dummy in run.tasks(NAME)]
     assert not [name for name in names if "Make the keys" in name]
 
 

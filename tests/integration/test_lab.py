@@ -113,7 +113,7 @@ def test_a_power_cut_ends_the_machine_at_once_and_its_disks_come_back(shared: Ma
 @pytest.mark.uml
 def test_a_reboot_from_inside_comes_back_with_network(shared: Machine) -> None:
     before = _boot_id(shared)
-    for _ in range(2):
+    for dummy in range(2):
         shared.reboot_wait()
     assert _boot_id(shared) != before
     assert shared.running

@@ -105,7 +105,7 @@ def test_the_second_run_changes_nothing(story: Story) -> None:
 
 
 def test_a_run_without_changes_executes_few_modules(story: Story) -> None:
-    on_the_controller = sum("known_hosts" in name for name, _ in story.second.tasks(NAME))
+    on_the_controller = sum("known_hosts" in name for name, dummy in story.second.tasks(NAME))
     assert story.executions >= 4, "the count counts"
     assert story.executions + on_the_controller <= 10
 
@@ -169,7 +169,7 @@ def test_audit_only_looks(story: Story) -> None:
 
 def test_tags_choose_a_part(story: Story) -> None:
     run = story.ansible.playbook(SITE, "--tags", "ssh_host_keys_verify")
-    names = [name for name, _ in run.tasks(NAME)]
+    names = [name for name, dummy in run.tasks(NAME)]
     assert run.rc == 0
     assert any("Compare what the server presents" in name for name in names)
     assert not any("Make the keys" in name for name in names)

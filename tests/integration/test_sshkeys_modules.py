@@ -386,7 +386,7 @@ def test_the_public_part_is_mended_without_a_new_key(host: Host, damage: str) ->
 
 
 def test_force_makes_a_key_each_time_and_backups_are_never_overwritten(host: Host) -> None:
-    prints = [host.good(type="ed25519", force=True, backup=True)["keys"][0]["fingerprint"] for _ in range(4)]
+    prints = [host.good(type="ed25519", force=True, backup=True)["keys"][0]["fingerprint"] for dummy in range(4)]
     assert len(set(prints)) == 4
     backups = sorted(name for name in host.look() if name.endswith("~"))
     assert len(backups) == 6
@@ -657,7 +657,7 @@ def test_a_run_may_be_killed_at_any_moment(host: Host) -> None:
 
 def test_two_runs_at_once_wait_for_each_other(host: Host) -> None:
     results: list[dict[str, Any]] = []
-    threads = [threading.Thread(target=lambda: results.append(host.call("ssh_host_key", type="ed25519", force=True))) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: results.append(host.call("ssh_host_key", type="ed25519", force=True))) for dummy in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -677,7 +677,7 @@ def served(host: Host, *options: str) -> Iterator[Host]:
     host.at("/run/sshd").mkdir(exist_ok=True)
     process = subprocess.Popen(host.inside(SSHD, "-D", "-e", *options), env=host.environment, stderr=subprocess.DEVNULL)
     try:
-        for _ in range(100):
+        for dummy in range(100):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", host.port)) == 0:
                     break
@@ -735,7 +735,7 @@ def test_a_look_is_quick(server: Host) -> None:
         "import time; began = time.monotonic(); import atexit; atexit.register(lambda: print(time.monotonic() - began, file=sys.stderr))"
     )
     times = []
-    for _ in range(3):
+    for dummy in range(3):
         done = server.raw("ssh_host_key_info", first=script, handshake=True)
         times.append(float(done.stderr.strip().splitlines()[-1]))
     assert min(times) < 0.8, times

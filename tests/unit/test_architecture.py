@@ -62,7 +62,7 @@ def pure_files_do_no_io(root: Path) -> list[str]:
 
 def _pure_import(name: str, domain: str) -> bool:
     if name.startswith(COLLECTION):
-        package, _, module = name[len(COLLECTION) :].rpartition(".")
+        package, dummy, module = name[len(COLLECTION) :].rpartition(".")
         return (package == "core" and module in PURE_CORE) or (package == domain and f"{module}.py" in PURE_NAMES)
     top = name.split(".")[0]
     return top in sys.stdlib_module_names and top not in IMPURE_STDLIB

@@ -83,7 +83,7 @@ def cpu(cpuinfo: str) -> Cpu:
     found: set[str] = set()
     power = 0
     for line in cpuinfo.splitlines():
-        name, _, value = line.partition(":")
+        name, dummy, value = line.partition(":")
         if name.strip() in ("flags", "Features"):
             found.update(value.split())
             break
@@ -129,7 +129,7 @@ def container(manager: str | None, environ: str, marks: Iterable[str]) -> str:
     if manager:
         return manager.strip()
     for variable in environ.split("\0"):
-        name, _, value = variable.partition("=")
+        name, dummy, value = variable.partition("=")
         if name == "container" and value:
             return value
     return next((CONTAINER_MARKS[mark] for mark in marks), "")

@@ -185,7 +185,7 @@ def with_poker_sum(wanted: int) -> bytes:
         if abs(now + change - wanted) <= abs(now - wanted) or source.random() < 0.01:
             frequency[old] -= 1
             frequency[new] += 1
-    nibbles = [value for value, count in enumerate(frequency) for _ in range(count)]
+    nibbles = [value for value, count in enumerate(frequency) for dummy in range(count)]
     source.shuffle(nibbles)
     return bytes.fromhex("".join(f"{nibble:x}" for nibble in nibbles))
 
@@ -207,7 +207,7 @@ def with_runs(seed: int, value: int, bucket: int, wanted: int) -> bytes:
     if bucket == 0:  # the numbers of runs of ones and of zeros must match, and no other bucket may leave its limits for that
         numbers[1 - value][0] += (wanted - NOMINAL[0]) * 3 // 5
     numbers[value][1 if bucket == 0 else 0] += sum(numbers[1 - value]) - sum(numbers[value])
-    lengths = {bit: [length for length, number in enumerate(numbers[bit], 1) for _ in range(number)] for bit in (0, 1)}
+    lengths = {bit: [length for length, number in enumerate(numbers[bit], 1) for dummy in range(number)] for bit in (0, 1)}
     missing = BITS - sum(map(sum, lengths.values()))
     long_ones = [(bit, place) for bit in (0, 1) for place, length in enumerate(lengths[bit]) if length == 6]
     while missing > 0:
@@ -357,7 +357,7 @@ def streams(draw: st.DrawFn) -> bytes:
     seed, density = draw(st.integers(0, 2**32)), draw(st.sampled_from([0.5, 0.5, 0.5, 0.49, 0.51, 0.486, 0.514, 0.7]))
     length = draw(st.integers(fips.bytes_for(1), fips.bytes_for(3)))
     stream = bytearray(random_bytes(seed, length, density))
-    for _ in range(draw(st.integers(0, 4))):
+    for dummy in range(draw(st.integers(0, 4))):
         place = draw(st.integers(0, length - 1))
         pattern = draw(st.binary(min_size=1, max_size=5)) * draw(st.integers(1, 8))
         stream[place : place + len(pattern)] = pattern[: length - place]

@@ -28,7 +28,7 @@ def elf(interpreter: bytes = b"/lib64/ld-linux-x86-64.so.2\0", rest: bytes = RUN
 
 
 def interpreter_of(program: bytes) -> bytes:
-    offset, _, _, size = struct.unpack_from("<QQQQ", program, 64 + 56 + 8)
+    offset, dummy, dummy, size = struct.unpack_from("<QQQQ", program, 64 + 56 + 8)
     return program[offset : offset + size]
 
 

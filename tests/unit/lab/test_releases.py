@@ -57,6 +57,6 @@ def test_suites() -> None:
 @pytest.mark.parametrize("release", RELEASES.values(), ids=lambda release: release.key)
 def test_quirks_name_a_package_of_the_release(release: Release) -> None:
     for quirk in release.quirks:
-        where, _, package = quirk.partition(":")
+        where, dummy, package = quirk.partition(":")
         assert where in {"container", "uml", "qemu"}
         assert package in release.offline_packages

@@ -63,7 +63,7 @@ def test_the_ini_inventory_says_the_same_as_the_variables(record: Record) -> Non
     assert name == "m1"
     read: dict[str, object] = {}
     for word in words:
-        key, _, value = word.partition("=")
+        key, dummy, value = word.partition("=")
         try:
             read[key] = ast.literal_eval(value)
         except (SyntaxError, ValueError):
