@@ -206,6 +206,14 @@ def test_a_device_that_vanishes_while_it_is_read(machine: Machine, ansible: Ansi
     assert result["reason"] == "vanished", result
 
 
+def test_the_gate_tells_that_a_device_vanished_though_it_waits_on(machine: Machine, gate: Call) -> None:
+    machine.run("rm -f /run/rng; mkfifo /run/rng; systemd-run --no-block sh -c 'head -c 20000 /dev/urandom > /run/rng'")
+    result = gate(require_quality="/run/rng", timeout=4)
+    assert result["failed"] is True
+    assert result["reasons"][0]["code"] == "quality_vanished"
+    assert result["waited"] < 8
+
+
 def test_the_machine_s_own_generator_is_good(ansible: Ansible) -> None:
     result = ansible.module(NAME, "rng_quality", {"source": "/dev/urandom", "blocks": 400})
     assert (result["healthy"], result["blocks"]) == (True, 400)

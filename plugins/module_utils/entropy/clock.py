@@ -42,6 +42,7 @@ def wait_for_gate(
             f"The timeout is {timeout:g} s and the interval {interval:g} s.", "Neither may be negative, nor the interval 0."
         )
     start = time.monotonic()
+    vanished: tuple[Finding, ...] = ()  # told at the end whatever the device looked like after that
     while True:
         host = read()
         plan.check_gate(host.pool, gate)
@@ -53,11 +54,12 @@ def wait_for_gate(
             taken = sample(sampling)
             judged = verdict.describe_sample(taken, sampling)
             missing = tuple(replace(finding, code=f"quality_{finding.code}") for finding in verdict.source_reasons(taken, sampling))
+            vanished = tuple(finding for finding in missing if finding.code == "quality_vanished") or vanished
             waited = time.monotonic() - start
         if not missing:
             return {**_seen(host, judged, waited), "healthy": True, "reasons": []}
         if waited >= timeout or any(finding.code in plan.FINAL for finding in missing):
-            raise _shut(missing, _seen(host, judged, waited))
+            raise _shut((*vanished, *(finding for finding in missing if finding not in vanished)), _seen(host, judged, waited))
         time.sleep(max(0.0, min(interval, timeout - waited)))
 
 
