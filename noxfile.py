@@ -139,7 +139,7 @@ def run_molecule(session: nox.Session, platform: str, scenarios: list[str], rele
     configuration = state / f"{platform}.yml"
     configuration.write_text(yaml.safe_dump({**hosts, "platforms": chosen}))
     (state / f"{platform}.json").write_text("{}")  # the machines' inventory: molecule wants it before they are there
-    environment = {"MOLECULE_OWNER": str(os.getpid()), "MOLECULE_REPORTS": str(REPORTS / session.name)}
+    environment = {"MOLECULE_OWNER": str(os.getpid()), "MOLECULE_REPORTS": session.name}
     selection = [word for name in ["default", *scenarios] for word in ("-s", name)]
     session.run("molecule", "-c", "molecule/config.yml", "-c", str(configuration), "test", *selection, env=environment)
 
