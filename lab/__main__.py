@@ -262,6 +262,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1
+    except PermissionError as error:
+        if os.geteuid() == 0:
+            raise
+        print(f"lab: {error.filename}: {error.strerror}: namespaces, images and machines take root: run this as root", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 

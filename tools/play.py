@@ -30,6 +30,8 @@ def main() -> None:
 
 def lab_inventory() -> Path:
     """Have the machine running and write the inventory that reaches it."""
+    if os.geteuid() != 0:
+        sys.exit("A machine of the lab takes root: run this as root, or give hosts of your own: make site INVENTORY=hosts.ini")
     lab("up", MACHINE, "--release", RELEASE, "--owner", "none")
     print(
         f"The disposable machine {MACHINE!r} (Debian {RELEASE}) stays for the next run; make lab-down removes it.",
