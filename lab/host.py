@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 
 from lab import command, progress
 from lab.errors import LabError
@@ -51,17 +52,22 @@ def require(*programs: str) -> None:
     packages = missing(*programs)
     if not packages:
         return
-    install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
-    if os.geteuid() != 0 or find("apt-get") is None:
-        raise LabError(f"{', '.join(packages)}: not installed on this host: run: sudo {' '.join(install)}")
-    with progress.step(f"installing {', '.join(packages)}"):
-        quiet = {"DEBIAN_FRONTEND": "noninteractive"}
-        try:
-            command.run(install, env=quiet)
-        except LabError:
-            # The usual reason is package lists that are old or were never fetched.
-            command.run(["apt-get", "-qq", "update"], env=quiet)
-            command.run(install, env=quiet)
+    install(packages)
     still = missing(*programs)
     if still:
         raise LabError(f"{', '.join(still)}: installed, yet their programs are not found: look at the PATH of this host")
+
+
+def install(packages: Sequence[str]) -> None:
+    """Install Debian packages when root, else say how to."""
+    words = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
+    if os.geteuid() != 0 or find("apt-get") is None:
+        raise LabError(f"{', '.join(packages)}: not installed on this host: run: sudo {' '.join(words)}")
+    with progress.step(f"installing {', '.join(packages)}"):
+        quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+        try:
+            command.run(words, env=quiet)
+        except LabError:
+            # The usual reason is package lists that are old or were never fetched.
+            command.run(["apt-get", "-qq", "update"], env=quiet)
+            command.run(words, env=quiet)

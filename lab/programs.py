@@ -17,6 +17,8 @@ _UNPACKED = {
     "rngtest": ("rng-tools5", "usr/bin"),
     "sshd": ("openssh-server", "usr/sbin"),
 }
+# Libraries that no other package of a small host brings; they are installed, for they start nothing.
+_LIBRARIES = {"libwrap.so.0": "libwrap0"}
 
 
 def folder(program: str) -> Path:
@@ -27,7 +29,12 @@ def folder(program: str) -> Path:
     if program not in _UNPACKED:
         raise LabError(f"program {program!r}: not one of {', '.join(_UNPACKED)}")
     package, place = _UNPACKED[program]
-    return cache.entry("program", program, f"apt-get download {package}", lambda into: _unpack(package, into)) / place
+    found_in = cache.entry("program", program, f"apt-get download {package}", lambda into: _unpack(package, into)) / place
+    needed = command.run(["ldd", found_in / program])
+    absent = [name for line in needed.splitlines() if "not found" in line for name in line.split()[:1]]
+    if absent:
+        host.install([_LIBRARIES.get(name, name) for name in absent])
+    return found_in
 
 
 def _unpack(package: str, into: Path) -> None:

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from lab.machine import Machine, up
 from lab.spec import MachineSpec
-
 from tests.integration.ansible_run import Ansible
 
 pytestmark = pytest.mark.qemu

@@ -91,6 +91,9 @@ class Host:
         self.configure(f"Port {self.port}\nListenAddress 127.0.0.1\nUsePAM no\nPidFile none\n")
         self.identify(MACHINE_ID)
         self.mounts: list[str] = []
+        beside = Path(str(SSHD)).parents[1] / "lib/openssh"
+        if beside != Path("/usr/lib/openssh") and (beside / "sshd-session").exists():  # OpenSSH 9.8 and later, unpacked
+            self.mounts.append(f"mount --bind {beside} /usr/lib/openssh")
         self.path = PATH
 
     def configure(self, text: str) -> None:

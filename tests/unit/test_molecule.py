@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from lab import docker, releases
 
 MOLECULE = Path(__file__).resolve().parents[2] / "molecule"
