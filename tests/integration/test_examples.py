@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,3 +46,14 @@ def test_the_examples_run(machine: Machine, module: str, tmp_path: Path) -> None
     run = Ansible(tmp_path, machine).playbook(play)
     assert run.rc == 0, run.output[-3000:]
     assert [task["name"] for task in tasks] == [task["task"]["name"] for task in run.told["plays"][0]["tasks"]]
+
+
+@pytest.mark.parametrize("module", ["readme"])
+def test_the_playbook_of_the_readme_runs(machine: Machine, tmp_path: Path) -> None:
+    (play,) = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    ansible = Ansible(tmp_path, machine)
+    first = ansible.playbook(play)
+    assert first.rc == 0, first.output[-3000:]
+    assert ansible.playbook(play).changed(machine.name) == []
+    assert machine.run("ssh-keygen -l -f /etc/ssh/ssh_host_rsa_key").stdout.startswith("4096 ")
+    assert machine.run("ls /etc/ssh").stdout.count("Z~") == 4, "the old pairs are kept"
