@@ -81,3 +81,14 @@ attributes:
     membership:
       - rootoftrust.linux.sshkeys
 """
+
+    ACTIONGROUP_LUKS = r"""
+options: {}
+attributes:
+  action_group:
+    description:
+      - Put C(group/rootoftrust.linux.luks) into C(module_defaults) to set options for all of the group's modules.
+    support: full
+    membership:
+      - rootoftrust.linux.luks
+"""

@@ -305,3 +305,79 @@ class CrypttabLine:
 
     text: str
     entry: CrypttabEntry | None = None
+
+
+@dataclass(frozen=True)
+class WantedEntry:
+    """An entry that should be there, or a name of which there should be none.
+
+    :param entry: for the state absent only its name counts.
+    """
+
+    entry: CrypttabEntry
+    state: str = PRESENT
+
+
+@dataclass(frozen=True)
+class CrypttabState:
+    """crypttab, and what is asked of it.
+
+    :param backup: whether a copy is kept before a change.
+    :param copy: the path of the copy that was made.
+    :param written: whether the file was written by this run.
+    """
+
+    path: str
+    lines: tuple[CrypttabLine, ...]
+    entries: tuple[WantedEntry, ...]
+    backup: bool = False
+    copy: str | None = None
+    written: bool = False
+
+
+# --- header backups --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class WantedBackup:
+    """A header of which there should be a backup.
+
+    :param device: path of the device, or of a detached header.
+    :param folder: where the backups are.
+    :param keep: how many older ones are kept; None for all.
+    :param mode: permission bits.
+    """
+
+    device: str
+    folder: str
+    keep: int | None
+    mode: int
+
+
+@dataclass(frozen=True)
+class HeaderBackup:
+    """A backup that is there.
+
+    :param stamp: time at which it was made, as in its name.
+    :param digest: SHA-256 of the header; None for a file that is no whole header.
+    """
+
+    path: str
+    stamp: str
+    digest: str | None
+    mode: int
+
+
+@dataclass(frozen=True)
+class BackupState:
+    """A header, and the backups there are of it.
+
+    :param backups: oldest first.
+    :param rests: what runs that were killed have left.
+    """
+
+    wanted: WantedBackup
+    uuid: str
+    digest: str
+    backups: tuple[HeaderBackup, ...] = ()
+    rests: tuple[str, ...] = ()

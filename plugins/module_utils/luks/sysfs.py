@@ -1,0 +1,88 @@
+# Copyright (c) 2026, rootoftrust.linux contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""/sys and /proc: what the kernel has put over a device, and where that is mounted."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import Holder, Mount
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.parse import parse_mounts, parse_swaps
+
+
+class Sysfs:
+    """
+    :param sys: the mount point of sysfs.
+    :param proc: the mount point of proc.
+    """
+
+    def __init__(self, sys: str = "/sys", proc: str = "/proc") -> None:
+        self._sys = sys
+        self._proc = proc
+
+    def holders(self, path: str) -> list[Holder]:
+        """All block devices over a device or file, each once, those next to it first."""
+        found = os.stat(path)
+        if stat.S_ISBLK(found.st_mode):
+            names = self._held(os.path.join(self._sys, "dev/block", _number(found.st_rdev)))
+        else:
+            names = self._loops(os.path.realpath(path))
+        told: list[Holder] = []
+        for name in names:  # grows while it is gone through
+            folder = os.path.join(self._sys, "class/block", name)
+            if name not in [holder.name for holder in told]:
+                told.append(Holder(name, _text(os.path.join(folder, "dm/name")), _text(os.path.join(folder, "dm/uuid"))))
+                names.extend(self._held(folder))
+        return told
+
+    @staticmethod
+    def _held(folder: str) -> list[str]:
+        try:
+            return sorted(os.listdir(os.path.join(folder, "holders")))
+        except FileNotFoundError:
+            return []
+
+    def _loops(self, path: str) -> list[str]:
+        blocks = os.path.join(self._sys, "class/block")
+        names = sorted(os.listdir(blocks)) if os.path.isdir(blocks) else []
+        return [name for name in names if _text(os.path.join(blocks, name, "loop/backing_file")) == path]
+
+    def uses(self, path: str, holders: list[Holder]) -> tuple[list[Mount], list[str]]:
+        """Where a device, or what is over it, is mounted, and which of them are swap."""
+        numbers = {_text(os.path.join(self._sys, "class/block", holder.name, "dev")) for holder in holders}
+        found = os.stat(path)
+        if stat.S_ISBLK(found.st_mode):
+            numbers.add(_number(found.st_rdev))
+        mounts = parse_mounts(_text(os.path.join(self._proc, "self/mounts")))
+        swaps = parse_swaps(_text(os.path.join(self._proc, "swaps")))
+        return (
+            [mount for mount in mounts if _block(mount.source) in numbers],
+            [swap for swap in swaps if _block(swap) in numbers or os.path.realpath(swap) == os.path.realpath(path)],
+        )
+
+
+def _number(device: int) -> str:
+    return f"{os.major(device)}:{os.minor(device)}"
+
+
+def _block(path: str) -> str:
+    """The number of a block device; a minus where the path is that of none, or no path at all."""
+    if not path.startswith("/"):
+        return "-"
+    try:
+        found = os.stat(path)
+    except OSError:  # a name of another mount namespace
+        return "-"
+    return _number(found.st_rdev) if stat.S_ISBLK(found.st_mode) else "-"
+
+
+def _text(path: str) -> str:
+    """A file of the kernel without the end of its line; empty where there is none."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+            return stream.read().rstrip("\n")
+    except OSError:
+        return ""

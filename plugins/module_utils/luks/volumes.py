@@ -1,0 +1,119 @@
+# Copyright (c) 2026, rootoftrust.linux contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""All there is to be seen of a LUKS volume, put together from the programs and the kernel."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from typing import Any, Mapping, Sequence
+
+from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError
+from ansible_collections.rootoftrust.linux.plugins.module_utils.core.runner import Runner
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.blkid import Blkid
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.block_device import header_digest, size
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.cryptsetup import Cryptsetup
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.crypttab import read_lines
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import CrypttabEntry, Header
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.parse import Malformed
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.sysfs import Sysfs
+
+
+class Volumes:
+    """
+    :param runner: starts the programs.
+    :param crypttab: the file.
+    """
+
+    def __init__(self, runner: Runner, crypttab: str) -> None:
+        self._cryptsetup = Cryptsetup(runner)
+        self._blkid = Blkid(runner)
+        self._sysfs = Sysfs()
+        self._crypttab = crypttab
+
+    def look(self, volumes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The result of luks_info.
+
+        :param volumes: for each its ``device``, detached ``header`` and ``backups``.
+        """
+        warnings: list[str] = []
+        return {"devices": [self._look_at(volume, warnings) for volume in volumes], "warnings": warnings}
+
+    def _look_at(self, volume: Mapping[str, Any], warnings: list[str]) -> dict[str, Any]:
+        path = self._blkid.device(volume["device"])
+        at = volume.get("header") or path
+        room = size(path)
+        size(at)  # says what is wrong with the path
+        header = self._cryptsetup.header(at)
+        digest = _digest(at) if header else {"digest": None, "header_size": None}
+        holders = self._sysfs.holders(path)
+        mounts, swaps = self._sysfs.uses(path, holders)
+        signature = self._blkid.signature(path) if header is None else None
+        if signature and signature.type == "crypto_LUKS":
+            warnings.append(f"{path} has the signature of LUKS, but no header that cryptsetup can use: restore a backup of it.")
+        mapping = next((holder for holder in holders if header and holder.mapper and holder.maps(header.uuid)), None)
+        return {
+            "device": volume["device"],
+            "path": path,
+            "size": room,
+            "header_path": at,
+            "luks": header is not None,
+            "header": _told(header),
+            **digest,
+            "reencryption": _progress(header, room),
+            "signature": None if signature is None else {**asdict(signature), "sentence": f"{path} has {signature}."},
+            "mapping": None if mapping is None else {"name": mapping.mapper, "path": f"/dev/mapper/{mapping.mapper}"},
+            "holders": [asdict(holder) for holder in holders],
+            "mounts": [asdict(mount) for mount in mounts],
+            "swaps": swaps,
+            "crypttab": self._lines_of(path, header),
+            "backups": [_backup(backup, digest["digest"]) for backup in volume.get("backups") or ()],
+        }
+
+    def _lines_of(self, path: str, header: Header | None) -> list[dict[str, Any]]:
+        return [
+            {"line": number, **asdict(line.entry)}
+            for number, line in enumerate(read_lines(self._crypttab), 1)
+            if line.entry is not None and self._names(line.entry, path, header)
+        ]
+
+    def _names(self, entry: CrypttabEntry, path: str, header: Header | None) -> bool:
+        tag, _equals, value = entry.device.partition("=")
+        if header is not None and tag == "UUID":
+            return value.lower() == header.uuid.lower()
+        if header is not None and entry.device.lower() == f"/dev/disk/by-uuid/{header.uuid}".lower():
+            return True
+        return self._blkid.linked(entry.device.replace("\\040", " ")) == os.path.realpath(path)
+
+
+def _told(header: Header | None) -> dict[str, Any] | None:
+    if header is None:
+        return None
+    fields = asdict(header)
+    del fields["work"]  # told as progress
+    return fields
+
+
+def _progress(header: Header | None, room: int) -> dict[str, Any] | None:
+    progress = header.progress(room) if header else None
+    return None if progress is None else {**asdict(progress), "percent": progress.percent}
+
+
+def _digest(path: str) -> dict[str, Any]:
+    """None for a header whose first copy is damaged, which cryptsetup reads from the second."""
+    try:
+        area, digest = header_digest(path)
+    except Malformed:
+        return {"digest": None, "header_size": None}
+    return {"digest": digest, "header_size": area.length}
+
+
+def _backup(path: str, digest: str | None) -> dict[str, Any]:
+    try:
+        size(path)
+        area, found = header_digest(path)
+    except RootOfTrustError as error:
+        return {"path": path, "usable": False, "fault": error.message, "uuid": None, "digest": None, "matches": False}
+    return {"path": path, "usable": True, "fault": "", "uuid": area.uuid, "digest": found, "matches": found == digest}

@@ -1,0 +1,175 @@
+# Copyright (c) 2026, rootoftrust.linux contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The files that stand for programs and the kernel: cryptsetup, blkid, sysfs, and the header's bytes."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError, ToolFailed
+from ansible_collections.rootoftrust.linux.plugins.module_utils.core.runner import Runner
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks import block_device
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.blkid import Blkid
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.cryptsetup import Cryptsetup
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import Area, Holder
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.parse import Malformed
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.sysfs import Sysfs
+
+RECORDED = Path(__file__).parents[1] / "fixtures/luks"
+UUID = "11111111-2222-4333-8444-555555555555"
+
+
+class Programs:
+    """Answers by the words after the program's name."""
+
+    def __init__(self, **answers: tuple[int, str, str]) -> None:
+        self.answers = answers
+        self.calls: list[list[str]] = []
+
+    def get_bin_path(self, arg: str, **_options: Any) -> str:
+        return arg
+
+    def run_command(self, args: list[str], **_options: Any) -> tuple[int, bytes, bytes]:
+        words = args[5:]
+        self.calls.append(words)
+        key = "json" if "--dump-json-metadata" in words else words[0].lstrip("-")
+        rc, out, err = self.answers[key]
+        return rc, out.encode(), err.encode()
+
+
+def recorded(name: str) -> tuple[int, str, str]:
+    return 0, (RECORDED / name).read_text(), ""
+
+
+UNKNOWN_OPTION = (1, "", "--dump-json-metadata: unknown option")
+NOT_LUKS = (1, "", "Device x is not a valid LUKS device.")
+NO_DEVICE = (4, "", "Device x does not exist or access denied.")
+
+
+def header(**answers: tuple[int, str, str]) -> Any:
+    return Cryptsetup(Runner(Programs(**answers))).header("x")
+
+
+def test_the_metadata_are_used_where_there_are_some() -> None:
+    found = header(luksDump=recorded("cryptsetup-2.8.8-luks2-rich.txt"), json=recorded("cryptsetup-2.8.8-luks2-rich.json"))
+    assert found.tokens[1].tpm2_pcrs == (7, 11)
+    old = header(luksDump=recorded("cryptsetup-2.3.7-luks2-rich.txt"), json=UNKNOWN_OPTION)
+    assert (old.uuid, old.tokens[1].tpm2_pcrs) == (UUID, None)
+    assert header(luksDump=recorded("cryptsetup-2.8.8-luks1.txt")).type == "luks1"
+
+
+def test_no_luks_is_not_the_same_as_no_device() -> None:
+    assert header(luksDump=NOT_LUKS, isLuks=(1, "", "")) is None
+    with pytest.raises(RootOfTrustError, match="does not exist or access denied"):
+        header(luksDump=NO_DEVICE)
+    with pytest.raises(ToolFailed, match="Failed to acquire read lock"):
+        header(luksDump=(1, "", "Failed to acquire read lock on LUKS2 device x."), isLuks=(0, "", ""))
+
+
+def test_a_path_is_never_an_option() -> None:
+    programs = Programs(luksDump=NOT_LUKS, isLuks=(1, "", ""))
+    Cryptsetup(Runner(programs)).header("--version")
+    assert all(words[-2:] == ["--", "--version"] for words in programs.calls)
+
+
+def test_devices_are_found_by_links_and_then_by_blkid(tmp_path: Path) -> None:
+    (tmp_path / "by-uuid").mkdir()
+    (tmp_path / "disk").touch()
+    (tmp_path / "by-uuid/abc-1").symlink_to(tmp_path / "disk")
+
+    def blkid(answer: tuple[int, str, str]) -> Blkid:
+        return Blkid(Runner(Programs(c=answer)), str(tmp_path))
+
+    linked = blkid((2, "", ""))
+    assert linked.device("UUID=ABC-1") == linked.linked("UUID=abc-1") == str(tmp_path / "disk")
+    assert linked.linked("LABEL=x") is None and linked.linked("none") is None
+    assert linked.device("/dev/x") == "/dev/x"
+    assert blkid((0, "/dev/vda1\n", "")).device("UUID=def") == "/dev/vda1"
+    for answer, message in (
+        ((2, "", ""), "No device has UUID=def"),
+        ((0, "/dev/a\n/dev/b\n", ""), "2 devices have UUID=def: /dev/a, /dev/b"),
+    ):
+        with pytest.raises(RootOfTrustError, match=message):
+            blkid(answer).device("UUID=def")
+    with pytest.raises(RootOfTrustError, match="sda is neither"):
+        linked.device("sda")
+
+
+def test_signatures_that_exclude_each_other_are_an_error() -> None:
+    with pytest.raises(RootOfTrustError, match="exclude each other"):
+        Blkid(Runner(Programs(p=(8, "", "ambivalent result")))).signature("x")
+    assert Blkid(Runner(Programs(p=(2, "", "")))).signature("x") is None
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> Path:
+    """loop0 of a file, a LUKS mapping over it, a volume group over that with two volumes."""
+    held = {"loop0": ["dm-0"], "dm-0": ["dm-1", "dm-2"], "dm-1": ["dm-3"], "dm-2": ["dm-3"], "dm-3": []}
+    for number, (name, holders) in enumerate(held.items()):
+        folder = tmp_path / "sys/class/block" / name
+        (folder / "holders").mkdir(parents=True)
+        for holder in holders:
+            (folder / "holders" / holder).touch()
+        (folder / "dev").write_text(f"254:{number}\n")
+        if name.startswith("dm"):
+            (folder / "dm").mkdir()
+            (folder / "dm/name").write_text(f"name-{name}\n")
+            (folder / "dm/uuid").write_text(f"CRYPT-LUKS2-{UUID.replace('-', '')}-x\n" if name == "dm-0" else "LVM-x\n")
+    (tmp_path / "sys/class/block/loop0/loop").mkdir()
+    (tmp_path / "image").touch()
+    (tmp_path / "sys/class/block/loop0/loop/backing_file").write_text(f"{tmp_path / 'image'}\n")
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/mounts").write_text("tmpfs /run tmpfs rw 0 0\n/nowhere /x ext4 rw 0 0\n")
+    (tmp_path / "proc/swaps").write_text(f"Filename Type Size Used Priority\n{tmp_path / 'image'} file 1 0 -2\n")
+    return tmp_path
+
+
+def test_all_that_lies_over_a_file(kernel: Path) -> None:
+    sysfs = Sysfs(str(kernel / "sys"), str(kernel / "proc"))
+    holders = sysfs.holders(str(kernel / "image"))
+    assert [holder.name for holder in holders] == ["loop0", "dm-0", "dm-1", "dm-2", "dm-3"]
+    assert [holder.mapper for holder in holders if holder.maps(UUID)] == ["name-dm-0"]
+    assert holders[0] == Holder("loop0")
+    assert sysfs.uses(str(kernel / "image"), holders) == ([], [str(kernel / "image")])
+    (kernel / "other").touch()
+    assert sysfs.holders(str(kernel / "other")) == []
+    assert sysfs.uses(str(kernel / "other"), []) == ([], [])
+
+
+# ------------------------------------------------------------------------------------------------------- header's bytes
+
+
+def luks1(padding: bytes = b"\0") -> bytes:
+    """A header with 8 keyslots of 64 bytes in 4000 stripes, as cryptsetup lays them out."""
+    top = struct.pack(">6sH32s32s32sII20s32sI40s", b"LUKS\xba\xbe", 1, b"aes", b"xts", b"sha256", 4096, 64, b"", b"", 1000, UUID.encode())
+    slots = b"".join(struct.pack(">II32sII", 0xDEAD, 0, b"", 8 + 504 * slot, 4000) for slot in range(8))
+    return (top + slots).ljust(4096, padding) + bytes(2068480 - 4096)
+
+
+def test_a_digest_of_luks1_does_not_depend_on_what_a_backup_leaves_out(tmp_path: Path) -> None:
+    (tmp_path / "device").write_bytes(luks1(padding=b"x") + b"data")
+    (tmp_path / "backup").write_bytes(luks1())
+    area, digest = block_device.header_digest(str(tmp_path / "device"))
+    assert area == Area("luks1", UUID, 4036 * 512, (592, 4096))
+    assert block_device.header_digest(str(tmp_path / "backup")) == (area, digest)
+    changed = bytearray(luks1())
+    changed[4036 * 512 - 1] = 1
+    (tmp_path / "backup").write_bytes(changed)
+    assert block_device.header_digest(str(tmp_path / "backup"))[1] != digest
+
+
+def test_a_header_that_is_cut_short_has_no_digest(tmp_path: Path) -> None:
+    (tmp_path / "backup").write_bytes(luks1()[:100000])
+    with pytest.raises(Malformed, match="100000 bytes of a LUKS header of 2066432"):
+        block_device.header_digest(str(tmp_path / "backup"))
+
+
+def test_what_is_no_device(tmp_path: Path) -> None:
+    for path, message in ((str(tmp_path), "neither a block device"), (str(tmp_path / "no"), "There is no"), (os.devnull, "neither")):
+        with pytest.raises(RootOfTrustError, match=message):
+            block_device.size(path)
