@@ -7,10 +7,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -355,3 +357,181 @@ def test_systemd_reads_what_is_written(host: Host) -> None:
     )
     unit = (host.folder / "a/systemd-cryptsetup@home.service").read_text()
     assert f"/dev/disk/by-uuid/{UUID}" in unit and "luks,nofail" in unit
+
+
+# --------------------------------------------------------------------------------------------------- luks_header_backup
+
+
+def files(host: Host) -> list[Path]:
+    folder = host.folder / "backups"
+    return sorted(folder.iterdir()) if folder.exists() else []
+
+
+def is_whole(host: Host, backup: Path, volume: Path) -> None:
+    """The backup opens the volume, as cryptsetup sees it."""
+    host.cryptsetup("open", "--test-passphrase", "--key-file", host.key, "--header", backup, volume)
+    assert backup.stat().st_mode & 0o777 == 0o400
+    assert re.fullmatch(rf"{UUID}-\d{{8}}T\d{{6}}Z\.luks-header", backup.name)
+
+
+@pytest.mark.parametrize("kind", ["luks1", "luks2"])
+def test_a_backup_is_made_renewed_and_old_ones_go(host: Host, kind: str) -> None:
+    volume = host.volume(kind)
+    arguments: dict[str, Any] = {"device": volume, "folder": host.folder / "backups"}
+    made = real_after_check(host, "luks_header_backup", **arguments)
+    (first,) = files(host)
+    is_whole(host, first, volume)
+    assert (made["changed"], made["devices"][0]["path"], made["devices"][0]["older"]) == (True, str(first), [])
+    assert (host.folder / "backups").stat().st_mode & 0o777 == 0o700
+    host.cryptsetup("luksHeaderBackup", volume, "--header-backup-file", host.folder / "own")
+    assert first.read_bytes() == (host.folder / "own").read_bytes()
+    (seen,) = host.good("luks_info", device=volume, backups=[str(first)])["devices"]
+    assert (seen["digest"], seen["backups"][0]["matches"]) == (made["devices"][0]["digest"], True)
+
+    host.change(volume, kind)
+    renewed = real_after_check(host, "luks_header_backup", **arguments)
+    assert len(renewed["steps"]) == 1
+    assert renewed["devices"][0]["older"] == [str(first)]
+    second = files(host)[1]
+    is_whole(host, second, volume)
+
+    host.change(volume, kind)
+    kept = real_after_check(host, "luks_header_backup", keep=1, **arguments)
+    assert len(kept["steps"]) == 2
+    assert [path for path in files(host) if path in (first, second)] == [second]
+
+    second.chmod(0o644)
+    protected = real_after_check(host, "luks_header_backup", **arguments)
+    assert (len(protected["steps"]), second.stat().st_mode & 0o777) == (1, 0o400)
+
+    alone = real_after_check(host, "luks_header_backup", keep=0, **arguments)
+    assert (len(alone["steps"]), len(files(host))) == (1, 1)
+    assert real_after_check(host, "luks_header_backup", keep=0, **arguments)["changed"] is False
+
+
+def test_a_lost_header_comes_back_from_the_backup(host: Host) -> None:
+    volume = host.volume()
+    before = volume.read_bytes()
+    (told,) = host.good("luks_header_backup", device=volume, folder=host.folder / "backups")["devices"]
+    host.cryptsetup("luksErase", volume)
+    assert host.run("cryptsetup", "open", "--test-passphrase", "--key-file", host.key, volume, check=False).returncode != 0
+    host.cryptsetup("luksHeaderRestore", volume, "--header-backup-file", told["path"])
+    assert volume.read_bytes() == before
+
+
+def test_a_damaged_backup_does_not_count(host: Host) -> None:
+    volume = host.volume()
+    arguments: dict[str, Any] = {"device": volume, "folder": host.folder / "backups"}
+    host.good("luks_header_backup", **arguments)
+    (first,) = files(host)
+    first.write_bytes(first.read_bytes()[:5000])
+    again = real_after_check(host, "luks_header_backup", **arguments)
+    assert again["changed"] is True
+    is_whole(host, files(host)[1], volume)
+
+
+def test_a_detached_header_is_backed_up(host: Host) -> None:
+    header = host.volume()
+    data = host.folder / "data"
+    data.write_bytes(bytes(1024 * 1024))
+    real_after_check(host, "luks_header_backup", devices=[{"device": str(data), "header": str(header)}], folder=host.folder / "backups")
+    assert files(host)[0].read_bytes() == header.read_bytes()[: 16 * 1024 * 1024]
+
+
+def test_what_cannot_be_backed_up_harms_nothing(host: Host) -> None:
+    volume = host.volume()
+    swap = host.folder / "swap"
+    swap.write_bytes(b"")
+    os.truncate(swap, 1024 * 1024)
+    host.run("mkswap", "-q", swap)
+    before = host.look()
+    folder = host.folder / "backups"
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"device": swap}, "no LUKS header that can be used, but swap"),
+        ({"device": host.folder / "none"}, "There is no"),
+        ({"device": volume, "mode": "0644"}, "refused"),
+        ({"devices": [{"device": str(volume)}, {"device": f"{host.folder}/./volume"}]}, "have one UUID"),
+    ]
+    for check in (True, False):
+        for arguments, message in cases:
+            result = host.bad("luks_header_backup", check=check, **{"folder": folder, **arguments})
+            assert message in result["msg"]
+            assert result["remedy"]
+    assert host.look() == before
+    assert not folder.exists()
+
+
+def test_a_full_disk_leaves_the_old_ones_and_nothing_else(host: Host) -> None:
+    volume = host.volume()
+    folder = host.folder / "backups"
+    folder.mkdir()
+    script = f"""
+        mount -t tmpfs -o size=20m none {folder} || exit 77
+        cat > {host.folder}/ask
+        "$0" -c "$1" < {host.folder}/ask; echo
+        cryptsetup -q luksAddKey {" ".join(CHEAP["luks2"])} --key-file {host.key} {volume} {host.key}
+        "$0" -c "$1" < {host.folder}/ask; echo
+        ls -A {folder}
+    """
+    ask = {"module": "luks_header_backup", "check": False, "first": "", "arguments": {"device": str(volume), "folder": str(folder)}}
+    done = subprocess.run(
+        ["unshare", "-m", "--propagation", "private", "sh", "-c", script, sys.executable, CHILD], input=json.dumps(ask),
+        env={**os.environ, "PATH": PATH, "PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    if done.returncode == 77:
+        pytest.skip(f"this host gives no mount namespace: {done.stderr.strip()}")
+    lines = [line for line in done.stdout.splitlines() if line.strip()]
+    first, second = json.loads(lines[0]), json.loads(lines[1])
+    assert first["changed"] is True
+    assert (second["failed"], second["changed"]) == (True, False)
+    assert "luksHeaderBackup" in second["msg"] or "Cannot write header backup" in second["msg"]
+    assert lines[2:] == [Path(first["devices"][0]["path"]).name]
+
+
+@pytest.mark.parametrize("story", ["first", "renewed"])
+def test_a_header_backup_may_be_cut_at_every_seam(host: Host, story: str) -> None:
+    volume = host.volume()
+    folder = host.folder / "backups"
+    arguments: dict[str, Any] = {"device": volume, "folder": folder, "keep": 0}
+    old: dict[str, bytes] = {}
+    if story == "renewed":
+        host.good("luks_header_backup", **arguments)
+        old = {path.name: path.read_bytes() for path in files(host)}
+        host.change(volume)
+    header = volume.read_bytes()[: 16 * 1024 * 1024]
+    cuts = 0
+    while True:
+        shutil.rmtree(folder, ignore_errors=True)
+        if old:
+            folder.mkdir(mode=0o700)
+        for name, content in old.items():
+            (folder / name).write_bytes(content)
+            (folder / name).chmod(0o400)
+        done = host.raw("luks_header_backup", first=CUT.format(at=cuts + 1), **arguments)
+        named = {path.name: path.read_bytes() for path in files(host) if not path.name.startswith(".")}
+        for name, content in named.items():
+            assert content in (header, old.get(name)), "a file under a final name is whole"
+        assert named or not old, "there is a backup at every moment"
+        if done.stdout.strip():
+            break
+        assert done.returncode == -signal.SIGKILL
+        host.good("luks_header_backup", **arguments)
+        (left,) = files(host)
+        assert left.read_bytes() == header
+        cuts += 1
+    assert cuts >= (12 if story == "first" else 14)
+
+
+def test_two_runs_at_once_make_one_backup(host: Host) -> None:
+    volume = host.volume()
+    results: list[dict[str, Any]] = []
+    threads = [
+        threading.Thread(target=lambda: results.append(host.call("luks_header_backup", device=volume, folder=host.folder / "backups")))
+        for _number in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [result.get("msg") for result in results] == [None] * 3
+    assert len(files(host)) == 1

@@ -339,16 +339,14 @@ class CrypttabState:
 
 
 @dataclass(frozen=True)
-class WantedBackup:
-    """A header of which there should be a backup.
+class BackupRule:
+    """How backups are kept.
 
-    :param device: path of the device, or of a detached header.
-    :param folder: where the backups are.
-    :param keep: how many older ones are kept; None for all.
+    :param folder: where they are.
+    :param keep: how many older ones are kept beside the newest; None for all.
     :param mode: permission bits.
     """
 
-    device: str
     folder: str
     keep: int | None
     mode: int
@@ -369,15 +367,28 @@ class HeaderBackup:
 
 
 @dataclass(frozen=True)
-class BackupState:
+class BackedUp:
     """A header, and the backups there are of it.
 
+    :param device: as it was asked for.
+    :param header_path: the device, or the file of a detached header.
     :param backups: oldest first.
     :param rests: what runs that were killed have left.
+    :param within: the folder lies in the volume itself.
     """
 
-    wanted: WantedBackup
+    device: str
+    header_path: str
     uuid: str
     digest: str
     backups: tuple[HeaderBackup, ...] = ()
     rests: tuple[str, ...] = ()
+    within: bool = False
+
+
+@dataclass(frozen=True)
+class BackupState:
+    """All headers that are asked for."""
+
+    rule: BackupRule
+    volumes: tuple[BackedUp, ...]

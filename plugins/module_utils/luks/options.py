@@ -15,6 +15,7 @@ LOOK_OPTIONS: dict[str, dict[str, Any]] = {
     "header": {"type": "path"},
     "backups": {"type": "list", "elements": "path", "default": []},
 }
+BACKUP_OPTIONS: dict[str, dict[str, Any]] = {"device": {"type": "str"}, "header": {"type": "path"}}
 ENTRY_OPTIONS: dict[str, dict[str, Any]] = {
     "name": {"type": "str"},
     "device": {"type": "str"},

@@ -50,12 +50,18 @@ class Sysfs:
         names = sorted(os.listdir(blocks)) if os.path.isdir(blocks) else []
         return [name for name in names if _text(os.path.join(blocks, name, "loop/backing_file")) == path]
 
-    def uses(self, path: str, holders: list[Holder]) -> tuple[list[Mount], list[str]]:
-        """Where a device, or what is over it, is mounted, and which of them are swap."""
+    def carries(self, path: str, file: str) -> bool:
+        """Whether a file or folder lies on a device or on what is over it. Not known where a file system spans devices (btrfs)."""
+        return _number(os.stat(file).st_dev) in self._numbers(path, self.holders(path))
+
+    def _numbers(self, path: str, holders: list[Holder]) -> set[str]:
         numbers = {_text(os.path.join(self._sys, "class/block", holder.name, "dev")) for holder in holders}
         found = os.stat(path)
-        if stat.S_ISBLK(found.st_mode):
-            numbers.add(_number(found.st_rdev))
+        return numbers | {_number(found.st_rdev)} if stat.S_ISBLK(found.st_mode) else numbers
+
+    def uses(self, path: str, holders: list[Holder]) -> tuple[list[Mount], list[str]]:
+        """Where a device, or what is over it, is mounted, and which of them are swap."""
+        numbers = self._numbers(path, holders)
         mounts = parse_mounts(_text(os.path.join(self._proc, "self/mounts")))
         swaps = parse_swaps(_text(os.path.join(self._proc, "swaps")))
         return (
