@@ -24,7 +24,8 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     disk = machine.disks[0]
     machine.run(
         f"printf secret > /run/key && cryptsetup luksFormat -q --type luks2 {CHEAP} --key-file /run/key {disk}"
-        f" && cryptsetup open --key-file /run/key {disk} data && mkfs.ext4 -q /dev/mapper/data && mkdir -p /srv/data && mount /dev/mapper/data /srv/data"
+        f" && cryptsetup open --key-file /run/key {disk} data && mkfs.ext4 -q /dev/mapper/data"
+        " && mkdir -p /srv/data && mount /dev/mapper/data /srv/data"
         f" && echo data UUID=$(cryptsetup luksUUID {disk}) none luks,nofail > /etc/crypttab"
     )
     yield machine
