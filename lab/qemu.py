@@ -150,6 +150,7 @@ def _accelerator(kernel: Path) -> str:
 
 def _kvm_trial(kernel: Path) -> Trial:
     """Start the kernel under KVM with nothing to boot from: it must get as far as its panic, and end there."""
+    host.require(_PROGRAM)
     state.run_root().mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(prefix=".trial-", dir=state.run_root()) as directory:
         serial = Path(directory, "serial")
