@@ -95,6 +95,7 @@ def test_a_read_only_file_system(machine: Machine, host_key: Call) -> None:
 
 @pytest.mark.usefixtures("unharmed")
 def test_a_full_disk(machine: Machine, host_key: Call) -> None:
+    # dd is to fail: it writes until nothing is left.
     machine.run(
         "mkdir -p /run/full && mount -t tmpfs -o size=24k,nr_inodes=20 full /run/full && cp -a /etc/ssh/ssh_host_ed25519_key* /run/full/"
         " && (dd if=/dev/zero of=/run/full/filler bs=1k 2>/dev/null || true)"

@@ -62,8 +62,10 @@ def test_info_agrees_with_the_kernel(module: Module) -> None:
 
 
 def test_the_gate_opens_at_once_on_a_healthy_host(module: Module) -> None:
-    if not module("entropy_info")["healthy"]:
-        pytest.skip("this host's pool is not healthy")
+    # Asked of the kernel, not of the module: a wrong verdict of ours must fail here, not skip.
+    pool = Path("/proc/sys/kernel/random")
+    if int((pool / "entropy_avail").read_text()) < int((pool / "poolsize").read_text()):
+        pytest.skip("this host's kernel says that its pool is not full")
     for options in ((), ("--check",)):
         found = module("entropy_gate", *options)
         assert (found["healthy"], found["reasons"], found["changed"]) == (True, [], False)

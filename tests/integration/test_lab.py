@@ -44,7 +44,7 @@ def make() -> Iterator[MakeMachine]:
 
     def up(suffix: str, **spec: object) -> Machine:
         names.append(_name(suffix))
-        return machine.up(MachineSpec(name=names[-1], **spec), owner=os.getpid())  # type: ignore[arg-type]
+        return machine.up(MachineSpec(name=names[-1], **spec), owner=os.getpid())  # type: ignore[arg-type]  # of several types, each checked by MachineSpec
 
     yield up
     for name in names:

@@ -559,7 +559,7 @@ def test_a_full_disk(host: Host, free: int) -> None:
         "mount -t tmpfs -o size=64k full /run/full",
         "cp -p /var/lib/old /run/full/key",
         "cp -p /var/lib/old.pub /run/full/key.pub",
-        "dd if=/dev/zero of=/run/full/filler bs=1k 2>/dev/null || true",
+        "dd if=/dev/zero of=/run/full/filler bs=1k 2>/dev/null || true",  # it is to fail: it writes until nothing is left
         f"truncate -s -{free}k /run/full/filler",
     ]
     program = [sys.executable, "-c", CHILD]
