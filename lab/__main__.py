@@ -174,6 +174,11 @@ def console(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def type_text(arguments: argparse.Namespace) -> int:
+    machine.get(arguments.name).type_on_console(f"{arguments.text}\n")
+    return 0
+
+
 def inventory(arguments: argparse.Namespace) -> int:
     hosts = {name: machine.get(name).inventory_vars() for name in arguments.names}
     print(ssh.inventory_ini(hosts) if arguments.format == "ini" else ssh.inventory_json(hosts), end="")
@@ -220,6 +225,7 @@ def _parser() -> argparse.ArgumentParser:
     status_verb = verb("status", status, "list the machines", one_machine=False)
     status_verb.add_argument("--json", action="store_true", help="as a JSON list")
     verb("console", console, "print what the current boot wrote on the console")
+    verb("type", type_text, "type a line on the serial console (QEMU)").add_argument("text", metavar="TEXT", help="the line")
     inventory_verb = verb("inventory", inventory, "print an Ansible inventory", one_machine=False)
     inventory_verb.add_argument("names", nargs="+", metavar="NAME", help="the machines")
     inventory_verb.add_argument("--format", choices=("ini", "json"), default="ini", help="default: ini")

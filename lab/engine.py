@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lab import cache, command
 from lab.guardian import Program
-from lab.releases import Release
+from lab.spec import MachineSpec
 from lab.state import Record, write_file
 
 
@@ -62,8 +62,8 @@ class Engine(ABC):
         """Seconds after which a machine that gives no login is taken for dead."""
 
     @abstractmethod
-    def images(self, release: Release) -> dict[str, str]:
-        """The cached files that a machine of this release rests on, by their part; made first when missing."""
+    def images(self, spec: MachineSpec) -> dict[str, str]:
+        """The cached files that such a machine rests on, by their part; made first when missing."""
 
     @abstractmethod
     def make_disks(self, record: Record) -> None:

@@ -8,18 +8,23 @@ import os
 import shutil
 from collections.abc import Sequence
 
-from lab import command, progress
+from lab import command, progress, state
 from lab.errors import LabError
 
 _PACKAGE_OF = {
     "apt-ftparchive": "apt-utils",
     "apt-get": "apt",
+    "bc": "bc",
+    "bison": "bison",
     "cpio": "cpio",
     "depmod": "kmod",
     "docker": "docker.io",
     "dockerd": "docker.io",
     "dpkg-deb": "dpkg",
+    "flex": "flex",
+    "gcc": "gcc",
     "ip": "iproute2",
+    "make": "make",
     "mke2fs": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",
     "qemu-img": "qemu-utils",
@@ -49,10 +54,13 @@ def missing(*programs: str) -> list[str]:
 
 def require(*programs: str) -> None:
     """Make sure that ``programs`` are installed: install them when root, else say how to."""
-    packages = missing(*programs)
-    if not packages:
+    if not missing(*programs):
         return
-    install(packages)
+    # Two releases are made at once, and want the same programs on a host that is new.
+    with state.lock("_install"):
+        packages = missing(*programs)
+        if packages:
+            _install(packages)
     still = missing(*programs)
     if still:
         raise LabError(f"{', '.join(still)}: installed, yet their programs are not found: look at the PATH of this host")
@@ -60,14 +68,21 @@ def require(*programs: str) -> None:
 
 def install(packages: Sequence[str]) -> None:
     """Install Debian packages when root, else say how to."""
-    words = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
+    with state.lock("_install"):
+        _install(packages)
+
+
+def _install(packages: Sequence[str]) -> None:
+    words = ["install", "-y", "-qq", "--no-install-recommends", *packages]
     if os.geteuid() != 0 or find("apt-get") is None:
-        raise LabError(f"{', '.join(packages)}: not installed on this host: run: sudo {' '.join(words)}")
+        raise LabError(f"{', '.join(packages)}: not installed on this host: run: sudo apt-get {' '.join(words)}")
     with progress.step(f"installing {', '.join(packages)}"):
         quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+        # It waits (seconds) for an apt of somebody else's.
+        apt = ["apt-get", "-o", "DPkg::Lock::Timeout=300"]
         try:
-            command.run(words, env=quiet)
+            command.run([*apt, *words], env=quiet)
         except LabError:
             # The usual reason is package lists that are old or were never fetched.
             command.run(["apt-get", "-qq", "update"], env=quiet)
-            command.run(words, env=quiet)
+            command.run([*apt, *words], env=quiet)

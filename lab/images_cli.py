@@ -11,11 +11,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from lab import cache, docker, images, programs, releases, rootfs
+from lab import cache, docker, guest_tpm, images, programs, releases, rootfs, uml_build
 from lab.releases import Release
 
 _ENGINES: dict[str, Callable[[Release], object]] = {
     "uml": lambda release: images.uml_image(release).root,
+    "uml-tpm": lambda release: images.uml_image(release, guest_tpm.with_tpm(uml_build.ensure())).root,
     "qemu": lambda release: images.qemu_image(release).disk,
     "container": images.container_image,
 }
@@ -24,11 +25,14 @@ _AT_ONCE = 2
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[Any]) -> None:
-    """Add the verbs ``image``, ``cache``, ``program`` and ``docker``."""
+    """Add the verbs ``image``, ``kernel``, ``cache``, ``program`` and ``docker``."""
     image = subparsers.add_parser("image", help="make the images of releases, where the cache has none")
     image.add_argument("--engine", choices=[*_ENGINES, "all"], action="append", help="default: uml; may be repeated")
     image.add_argument("release", nargs="*", help=f"default: all ({', '.join(releases.RELEASES)})")
     image.set_defaults(verb=_image)
+
+    kernel = subparsers.add_parser("kernel", help="build the User Mode Linux kernel of machines with a TPM, where the cache has none")
+    kernel.set_defaults(verb=_kernel)
 
     cached = subparsers.add_parser("cache", help="show what the cache holds")
     cached.add_argument("--prune", action="store_true", help="remove every entry that no machine uses")
@@ -59,6 +63,11 @@ def _image(arguments: argparse.Namespace) -> int:
         made = [(engine, release, pool.submit(_ENGINES[engine], release)) for release in wanted for engine in engines]
     for engine, release, result in made:
         print(f"{engine}\t{release.key}\t{result.result()}")
+    return 0
+
+
+def _kernel(dummy: argparse.Namespace) -> int:
+    print(guest_tpm.with_tpm(uml_build.ensure()).argv_prefix[0])
     return 0
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lab import cache, guardian, host, images, network, qemu, releases, ssh, state
+from lab import cache, guardian, host, images, network, progress, qemu, releases, ssh, state
 from lab.choice import ENGINES, choose
 from lab.engine import Engine
 from lab.errors import LabError
@@ -27,9 +27,20 @@ _CONSOLE_LINES = 30
 # Seconds for one login, on a machine whose sshd has already answered (2 on an emulated one, more under load).
 _LOGIN_TIMEOUT = 60.0
 _PANIC = "Kernel panic - not syncing"
+# In the first seconds of a kernel that is emulated: no program runs yet, and no disk is mounted. Seen once in some hundred boots.
+_EARLY_PANIC = re.compile(r"^\[ +[0-4]\.\d+\] Kernel panic - not syncing: Fatal exception", re.MULTILINE)
 _TAG = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 # What a clone has in common with its original.
 _HARDWARE = ("release", "engine", "memory", "disks", "tpm", "rng", "kernel_args", "cpus")
+
+
+class EmulatorPanic(LabError):
+    """The emulator has failed, not what runs in it: the same boot may be tried again."""
+
+
+def is_early_panic(console: str) -> bool:
+    """Whether a kernel has panicked over an exception before it had started any program."""
+    return _EARLY_PANIC.search(console) is not None
 
 
 class Machine:
@@ -112,6 +123,11 @@ class Machine:
         except FileNotFoundError:
             return ""
 
+    def type_on_console(self, text: str, timeout: float = 60.0) -> None:
+        """Type on the serial console, as a person who sits there; a newline is the return key. Works during a boot as well."""
+        self._need("console-input", "has no console to type on")
+        qemu.type_on_console(self._record, text, timeout)
+
     # ------------------------------------------------------------------------------------------------------ ways in
 
     def ssh_args(self) -> list[str]:
@@ -167,11 +183,16 @@ class Machine:
             started = time.monotonic()
             deadline = started + self._engine.boot_timeout(self._record)
             self.run("systemctl --no-block reboot", check=False, timeout=_LOGIN_TIMEOUT)
-            # Until it goes down the old boot still answers.
-            self._wait_for_login(deadline)
-            while self._boot_id() in (None, before):
-                time.sleep(0.2)
+            try:
+                # Until it goes down the old boot still answers.
                 self._wait_for_login(deadline)
+                while self._boot_id() in (None, before):
+                    time.sleep(0.2)  # between two looks, until the deadline
+                    self._wait_for_login(deadline)
+            except EmulatorPanic as error:
+                progress.say(f"{error.args[0].splitlines()[0]} trying again")
+                guardian.cut_power(self._record)
+                self.boot()
             self._record = state.update(self._record, seconds=time.monotonic() - started)
         return self
 
@@ -205,8 +226,7 @@ class Machine:
         return self
 
     def _need_snapshots(self, tag: str) -> None:
-        if "snapshot" not in self._engine.capabilities():
-            raise LabError(f"machine {self.name}: {self.engine} has no snapshots: make it with the engine qemu")
+        self._need("snapshot", "has no snapshots")
         if _TAG.fullmatch(tag) is None:
             raise LabError(f"snapshot {tag!r}: not a usable tag: take 1 to 40 letters, digits, _ and -, a letter first")
 
@@ -218,6 +238,10 @@ class Machine:
     @property
     def _engine(self) -> Engine:
         return ENGINES[self._record.spec.engine]
+
+    def _need(self, capability: str, otherwise: str) -> None:
+        if capability not in self._engine.capabilities():
+            raise LabError(f"machine {self.name}: {self.engine} {otherwise}: make it with the engine qemu")
 
     @contextlib.contextmanager
     def operation(self) -> Iterator[None]:
@@ -248,7 +272,14 @@ class Machine:
             ssh.write_known_hosts(clone, keys)
 
     def boot(self, resume: str | None = None) -> None:
-        """Give it power and wait until it can be logged in to; only within an operation."""
+        """Give it power and wait until it can be logged in to; only within an operation. Where the emulator fails it is tried once more."""
+        try:
+            self._boot(resume)
+        except EmulatorPanic as error:
+            progress.say(f"{error.args[0].splitlines()[0]} trying again")
+            self._boot(resume)
+
+    def _boot(self, resume: str | None) -> None:
         for part, path in self._record.images.items():
             if not Path(path).exists():
                 raise LabError(f"machine {self.name}: its {part} {path} is gone from the cache: take it down and up again")
@@ -282,7 +313,10 @@ class Machine:
                 if "Host key verification failed" in said:
                     raise LabError(f"machine {self.name}: its host key is not in {self._record.known_hosts}: {said}")
             ended = not self.running
-            if _PANIC in self.console():
+            console = self.console()
+            if self.engine == "qemu" and is_early_panic(console):
+                raise EmulatorPanic(f"machine {self.name}: its kernel panicked in its first seconds: {self._last_words()}")
+            if _PANIC in console:
                 raise LabError(f"machine {self.name}: its kernel panicked: {self._last_words()}")
             if ended:
                 raise LabError(f"machine {self.name}: ended before a login was possible: {self._last_words()}")
@@ -377,7 +411,7 @@ def _make(spec: MachineSpec, owner: ProcessId | None) -> Record:
     original = get(spec.disk_from) if spec.disk_from is not None else None
     spec = replace(spec, engine=choose(spec).name) if original is None else _like_original(spec, original.spec)
     engine = ENGINES[spec.engine]
-    files = engine.images(releases.get(spec.release)) if original is None else original.images
+    files = engine.images(spec) if original is None else original.images
     identity = uuid.uuid4()
     # A card goes on with the address that it had when the snapshot was taken.
     mac = original.mac if original is not None and spec.resume is not None else _mac(identity)

@@ -23,6 +23,8 @@ TAP = "tap0"
 # Always the same: a guest that goes back to a snapshot still knows this address, and would send to an older one for half a minute.
 _HOST_MAC = "02:00:00:00:00:01"
 
+_BANNER_TIMEOUT = 8.0  # seconds; a guest that goes down meanwhile sends nothing any more, and is noticed after them
+
 _CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -106,11 +108,16 @@ def tcp_socket(namespace: str) -> socket.socket:
 
 
 def speaks_ssh(namespace: str, address: str, timeout: float) -> bool:
-    """Whether port 22 of the guest answers with an SSH banner within ``timeout`` seconds."""
+    """Whether port 22 of the guest can be connected to within ``timeout`` seconds, and then answers with an SSH banner.
+
+    For the banner there is more time: on a busy host sshd may need seconds for it, and a guest that is called again and again
+    meanwhile comes to nothing else.
+    """
     with tcp_socket(namespace) as connection:
-        connection.settimeout(timeout)
         try:
+            connection.settimeout(timeout)
             connection.connect((address, 22))
+            connection.settimeout(_BANNER_TIMEOUT)
             return connection.recv(4) == b"SSH-"
         except OSError:
             return False

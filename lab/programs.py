@@ -16,9 +16,10 @@ from lab.errors import LabError
 _UNPACKED = {
     "rngtest": ("rng-tools5", "usr/bin"),
     "sshd": ("openssh-server", "usr/sbin"),
+    "strace": ("strace", "usr/bin"),
 }
 # Libraries that no other package of a small host brings; they are installed, for they start nothing.
-_LIBRARIES = {"libwrap.so.0": "libwrap0"}
+_LIBRARIES = {"libwrap.so.0": "libwrap0", "libunwind-ptrace.so.0": "libunwind8", "libunwind-x86_64.so.8": "libunwind8"}
 
 
 def folder(program: str) -> Path:
@@ -33,7 +34,7 @@ def folder(program: str) -> Path:
     needed = command.run(["ldd", found_in / program])
     absent = [name for line in needed.splitlines() if "not found" in line for name in line.split()[:1]]
     if absent:
-        host.install([_LIBRARIES.get(name, name) for name in absent])
+        host.install(sorted({_LIBRARIES.get(name, name) for name in absent}))
     return found_in
 
 

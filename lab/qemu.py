@@ -6,19 +6,21 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from lab import command, guardian, host, images, network, state, tpm
+from lab import command, guardian, host, images, network, releases, state, tpm
 from lab.engine import Engine, Trial, trial_once
+from lab.errors import LabError
 from lab.guardian import Program
 from lab.qmp import Qmp
-from lab.releases import Release
+from lab.spec import MachineSpec
 from lab.state import Record
 
-_CAPABILITIES = frozenset({"tpm", "snapshot", "virtio-rng", "no-rng", "own-kernel", "usb", "hwrng", "dm-crypt", "smp"})
+_CAPABILITIES = frozenset({"tpm", "snapshot", "virtio-rng", "no-rng", "own-kernel", "usb", "hwrng", "dm-crypt", "smp", "console-input"})
 _EMULATED = "tcg,thread=multi"
 # A kernel under KVM panics for want of a root file system in about a second; one that cannot run stays silent.
 _KVM_TRIAL_TIMEOUT = 15
@@ -46,8 +48,8 @@ class Qemu(Engine):
     def boot_timeout(self, record: Record) -> float:
         return _BOOT_TIMEOUT[_accelerator(Path(record.images["kernel"]))]
 
-    def images(self, release: Release) -> dict[str, str]:
-        image = images.qemu_image(release)
+    def images(self, spec: MachineSpec) -> dict[str, str]:
+        image = images.qemu_image(releases.get(spec.release))
         return {"root": str(image.disk), "kernel": str(image.kernel), "initrd": str(image.initrd)}
 
     def make_disks(self, record: Record) -> None:
@@ -86,7 +88,9 @@ class Qemu(Engine):
         argv += ["-kernel", record.images["kernel"], "-initrd", record.images["initrd"], "-append", " ".join(kernel_args)]
         # A new generation id at each start: this is how a guest learns that it went back to a snapshot.
         argv += ["-device", "vmgenid,guid=auto"]
-        argv += ["-chardev", f"file,id=console,path={record.console_log}", "-serial", "chardev:console"]
+        # What the guest says goes to the file whether somebody is connected or not.
+        console = f"socket,id=console,path={console_socket(record)},server=on,wait=off,logfile={record.console_log}"
+        argv += ["-chardev", console, "-serial", "chardev:console"]
         argv += ["-qmp", f"unix:{qmp_socket(record)},server=on,wait=off"]
         argv += ["-netdev", f"tap,id=net,ifname={network.TAP},script=no,downscript=no"]
         argv += ["-device", f"virtio-net-pci,netdev=net,mac={record.mac},romfile="]
@@ -120,6 +124,27 @@ class Qemu(Engine):
 def qmp_socket(record: Record) -> Path:
     """Where the machine's QEMU is spoken to."""
     return record.run_dir / "qmp.sock"
+
+
+def console_socket(record: Record) -> Path:
+    """Where the machine's serial console can be typed on."""
+    return record.run_dir / "console.sock"
+
+
+def type_on_console(record: Record, text: str, timeout: float) -> None:
+    """Type on the serial console; LabError when the guest has not taken all of it after ``timeout`` seconds."""
+    path = console_socket(record)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+            line.settimeout(timeout)
+            line.connect(str(path))
+            line.sendall(text.encode())
+            # QEMU hangs up when it has given the guest everything; what the guest says meanwhile has to be taken from it.
+            line.shutdown(socket.SHUT_WR)
+            while line.recv(4096):
+                pass
+    except OSError as error:
+        raise LabError(f"{path}: the console did not take what was typed ({error}): does the guest listen there?") from error
 
 
 def save_snapshot(record: Record, tag: str) -> None:

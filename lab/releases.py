@@ -47,7 +47,9 @@ _OFFLINE = (
     "haveged",
     "initramfs-tools",
     "jitterentropy-rngd",
+    "libfido2-1",
     "lvm2",
+    "mdadm",
     "opencryptoki",
     "opensc",
     "opensc-pkcs11",
@@ -59,6 +61,8 @@ _OFFLINE = (
     "rng-tools-debian",
     "scdaemon",
     "softhsm2",
+    "strace",
+    "tang",
     "vsmartcard-vpcd",
     "xfsprogs",
 )

@@ -16,11 +16,10 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from lab import guardian, host, images, network, state, uml_kernel
+from lab import guardian, guest_tpm, host, images, network, releases, state, uml_build, uml_kernel
 from lab.engine import Engine, Trial, trial_once
 from lab.guardian import Program
-from lab.releases import Release
-from lab.spec import parse_size
+from lab.spec import MachineSpec, parse_size
 from lab.state import Record
 
 # Seconds until the panic of a kernel without a root file system (0.5 on a quiet host).
@@ -32,6 +31,7 @@ _CONSOLE = ("con=null", "con0=null,fd:1", "ssl=null", "console=tty0", "pty.legac
 
 # systemd writes the file at each boot that has this argument, and its time would no longer tell when the identity was given.
 _IDENTITY = "systemd.machine_id="
+_ONCE = (_IDENTITY, guest_tpm.FRESH)
 # Set in the environment of a kernel that was started by us: it passes it on at a reboot.
 _STARTED = "ROOTOFTRUST_LAB_KERNEL_STARTED"
 
@@ -43,8 +43,7 @@ class Uml(Engine):
     default_cpus = 1
 
     def capabilities(self) -> frozenset[str]:
-        # The kernel may offer a TPM to a software TPM inside the guest; the lab's images have none, so a TPM needs QEMU.
-        return uml_kernel.ensure().provides - {"tpm", "trusted-keys"}
+        return uml_kernel.ensure().provides | uml_build.PROVIDES
 
     def trial(self) -> Trial:
         kernel = uml_kernel.ensure()
@@ -53,9 +52,12 @@ class Uml(Engine):
     def boot_timeout(self, record: Record) -> float:
         return _BOOT_TIMEOUT
 
-    def images(self, release: Release) -> dict[str, str]:
+    def images(self, spec: MachineSpec) -> dict[str, str]:
         kernel = uml_kernel.ensure()
-        return {"kernel": kernel.argv_prefix[0], "root": str(images.uml_image(release, kernel).root)}
+        if not spec.capabilities() <= kernel.provides:
+            kernel = guest_tpm.with_tpm(uml_build.ensure())
+        root = images.uml_image(releases.get(spec.release), kernel).root
+        return {"kernel": kernel.argv_prefix[0], "modules": str(kernel.modules), "root": str(root)}
 
     def make_disks(self, record: Record) -> None:
         # The copy-on-write file of the root disk is made by the kernel at its first start.
@@ -85,6 +87,8 @@ class Uml(Engine):
         if record.spec.disk_from is not None and not record.booted:
             # The clone's disk carries its original's machine-id; this replaces it, and only at the first boot.
             argv.append(f"{_IDENTITY}{uuid.UUID(record.uuid).hex}")
+        if record.spec.tpm is not None:
+            argv += guest_tpm.kernel_args(record, Path(record.images["modules"]).name)
         argv += record.spec.kernel_args
         return [Program(argv=argv, log=str(record.console_log))]
 
@@ -116,7 +120,7 @@ def _starter(record: Record) -> Path:
         "os.closerange(3, os.sysconf('SC_OPEN_MAX'))",
         "arguments = sys.argv",
         f"if {_STARTED!r} in os.environ:",
-        f"    arguments = [word for word in arguments if not word.startswith({_IDENTITY!r})]",
+        f"    arguments = [word for word in arguments if not word.startswith({_ONCE!r})]",
         f"os.environ[{_STARTED!r}] = '1'",
         f"os.execv({record.images['kernel']!r}, arguments)",
     ]
