@@ -92,3 +92,25 @@ attributes:
     membership:
       - rootoftrust.linux.luks
 """
+
+    ACTIONGROUP_KERNEL_KEYS = r"""
+options: {}
+attributes:
+  action_group:
+    description:
+      - Put C(group/rootoftrust.linux.kernel_keys) into C(module_defaults) to set options for all of the group's modules.
+    support: full
+    membership:
+      - rootoftrust.linux.kernel_keys
+"""
+
+    ACTIONGROUP_TPM = r"""
+options: {}
+attributes:
+  action_group:
+    description:
+      - Put C(group/rootoftrust.linux.tpm) into C(module_defaults) to set options for all of the group's modules.
+    support: full
+    membership:
+      - rootoftrust.linux.tpm
+"""

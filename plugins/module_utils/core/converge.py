@@ -94,7 +94,7 @@ def _fail(module: Module, error: Exception, done: Sequence[Step], left: Sequence
         facts = {**_told(module, error.facts), "remedy": error.remedy}
     message = str(error)
     if left:
-        message = f"{left[0].sentence}: {message}"
+        message = f"{left[0].sentence.rstrip('.')}: {message}"
         facts["step_failed"] = left[0].sentence
         facts["steps_left"] = [step.sentence for step in left[1:]]
     module.fail_json(msg=message, changed=bool(done), steps=[step.sentence for step in done], diff=diff(done), **facts)

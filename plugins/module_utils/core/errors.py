@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from typing import Any, Mapping, TypeVar
+
+Value = TypeVar("Value")
 
 
 class RootOfTrustError(Exception):
@@ -33,3 +35,10 @@ class ToolMissing(RootOfTrustError):
 
 class ToolFailed(RootOfTrustError):
     """A program ended with an exit status that the caller did not expect, or did not end in time."""
+
+
+def certain(value: Value | None) -> Value:
+    """A value that cannot be missing here, because the plan has seen to it; a missing one is a mistake of the program."""
+    if value is None:
+        raise AssertionError("a step was planned without what it needs")
+    return value

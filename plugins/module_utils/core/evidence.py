@@ -82,6 +82,7 @@ def summary(told: Mapping[str, Any]) -> list[str]:
         if entropy:
             lines.append("    " + _entropy_line(entropy))
         lines += ["    " + line for line in _key_lines(host["evidence"].get("ssh_host_keys") or {})]
+        lines += ["    " + line for line in _volume_lines(host["evidence"].get("luks") or {})]
     return lines
 
 
@@ -102,3 +103,15 @@ def _key_lines(keys: Mapping[str, Any]) -> list[str]:
         f"ssh host key: {key['type']} {key['fingerprint'] or 'to be made'}" + (" (served)" if key["fingerprint"] in served else "")
         for key in keys.get("keys") or []
     ]
+
+
+def _volume_lines(luks: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for volume in luks.get("volumes") or []:
+        told = [f"volume {volume['name']}: {volume['state']}"]
+        if volume.get("ways"):
+            told.append(f"opened by {', '.join(volume['ways'])}")
+        if volume.get("recovery"):
+            told.append(f"recovery key {volume['recovery']['version']}")
+        lines.append(", ".join(told))
+    return lines + list(luks.get("faults") or [])

@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Collection, Iterator, Mapping, Protocol, Sequence
 
@@ -74,6 +75,7 @@ class Runner:
         timeout: float = 60.0,
         environment: Mapping[str, str] | None = None,
         pass_fds: Sequence[int] = (),
+        folder: str | None = None,
     ) -> Finished:
         """Run a program to its end.
 
@@ -83,6 +85,7 @@ class Runner:
         :param timeout: seconds after which it is ended (by TERM, five seconds later by KILL).
         :param environment: variables added to the environment, without secrets.
         :param pass_fds: file descriptors that it inherits, e.g. that of :meth:`secret_fd`.
+        :param folder: the working directory, for a program that writes there.
         :raises ToolMissing: if the program is not installed.
         :raises ToolFailed: if it ends with another exit status, or not in time.
         """
@@ -104,6 +107,7 @@ class Runner:
             expand_user_and_vars=False,
             handle_exceptions=False,
             pass_fds=tuple(pass_fds) or None,
+            cwd=folder,
         )
         done = Finished(program=words[0], rc=rc, stdout=out, stderr=err)
         if ok is None or rc in ok:
@@ -139,6 +143,34 @@ class Runner:
             yield reader
         finally:
             os.close(reader)
+
+    @contextmanager
+    def secret_memory(self, secret: Secret) -> Iterator[int]:
+        """As :meth:`secret_fd`, for programs that seek in it: a file in memory without a name, gone with its last process."""
+        descriptor = os.memfd_create("rootoftrust")
+        try:
+            os.fchmod(descriptor, 0o600)
+            os.write(descriptor, secret.reveal())
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def secret_folder(self, secrets: Mapping[str, Secret]) -> Iterator[tuple[str, list[int]]]:
+        """A folder of files that hold secrets, as ``$CREDENTIALS_DIRECTORY`` is, and the file descriptors that the child must inherit.
+
+        The folder has but symbolic links to files of :meth:`secret_memory`: what a cut leaves of it gives nothing away.
+        """
+        folder = tempfile.mkdtemp(prefix=".rootoftrust-", dir=memory_folder())
+        try:
+            with ExitStack() as stack:
+                descriptors = [stack.enter_context(self.secret_memory(secret)) for secret in secrets.values()]
+                for name, descriptor in zip(secrets, descriptors):
+                    os.symlink(f"/proc/self/fd/{descriptor}", os.path.join(folder, name))
+                yield folder, descriptors
+        finally:
+            shutil.rmtree(folder)
 
     @contextmanager
     def secret_file(self, secret: Secret) -> Iterator[str]:

@@ -67,7 +67,7 @@ def one_or_many(listed_as: str, identity: str, options: Options) -> Spec:
     item = {name: dict(fields) for name, fields in options.items()}
     listed = {**item, identity: {**item[identity], "required": True}}
     return Spec(
-        options={**item, listed_as: {"type": "list", "elements": "dict", "options": listed}},
+        options={**item, listed_as: {"type": "list", "elements": "dict", "no_log": False, "options": listed}},  # secrets in it say so
         mutually_exclusive=((listed_as, identity),),
         required_one_of=((listed_as, identity),),
     )

@@ -31,6 +31,21 @@ GOOD = {
         "hwrng": {"current": "virtio_rng.0"},
     },
     "ssh_host_keys_evidence": {"keys": [KEY], "served": [{"fingerprint": "SHA256:K3oBJ5n4"}], "due": False},
+    "luks_evidence": {
+        "volumes": [
+            {
+                "name": "home",
+                "mount": "/home",
+                "device": "/dev/sda3",
+                "state": "encrypted",
+                "uuid": "11111111-2222-4333-8444-555555555555",
+                "ways": ["passphrase", "tpm2"],
+                "recovery": {"version": "1", "sha256": "0123"},
+            }
+        ],
+        "proven": False,
+        "faults": ["home: it is not open."],
+    },
     "ansible_host": "192.0.2.1",
     "__private_evidence": {"no": "part of it"},
 }
@@ -59,7 +74,7 @@ def test_the_version_is_the_collections() -> None:
 
 def test_only_what_roles_left_goes_in(fleet: dict[str, Any]) -> None:
     assert list(fleet["hosts"]) == ["a-bad", "b-good", "c-gone"]
-    assert sorted(fleet["hosts"]["b-good"]["evidence"]) == ["entropy", "ssh_host_keys"]
+    assert sorted(fleet["hosts"]["b-good"]["evidence"]) == ["entropy", "luks", "ssh_host_keys"]
     assert fleet["hosts"]["a-bad"]["evidence"] == {}
     assert {name: host["outcome"] for name, host in fleet["hosts"].items()} == {"a-bad": "failed", "b-good": "ok", "c-gone": "unreachable"}
 
@@ -79,6 +94,8 @@ def test_the_summary_says_what_a_person_wants_to_know(fleet: dict[str, Any]) -> 
         "  b-good: ok",
         "    entropy: healthy, 256 of 256 bits, fed by kernel from virtio_rng.0",
         "    ssh host key: ed25519 SHA256:K3oBJ5n4 (served)",
+        "    volume home: encrypted, opened by passphrase, tpm2, recovery key 1",
+        "    home: it is not open.",
         "  c-gone: unreachable",
     ]
 

@@ -96,3 +96,24 @@ def test_no_folder_in_memory_is_an_error_not_a_disk(tmp_path: Path) -> None:
         memory_folder(str(mounts))
     mounts.write_text("tmpfs /run tmpfs rw 0 0\n", encoding="utf-8")
     assert memory_folder(str(mounts)) == "/run"
+
+
+def test_a_secret_in_memory_can_be_read_again_and_has_no_name(runner: Runner) -> None:
+    with runner.secret_memory(SECRET) as descriptor:
+        path = f"/dev/fd/{descriptor}"
+        assert stat.S_IMODE(os.fstat(descriptor).st_mode) == 0o600
+        done = runner.run(["sh", "-c", f"tail -c +1 {path}; cat {path}; readlink {path}"], pass_fds=(descriptor,))
+        assert done.stdout == 2 * SECRET.reveal() + b"/memfd:rootoftrust (deleted)\n"
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+
+
+def test_a_folder_of_secrets_has_nothing_in_it_but_links_and_is_gone(runner: Runner) -> None:
+    with runner.secret_folder({"pin": Secret(b"1234"), "other": SECRET}) as (folder, descriptors):
+        assert all(os.path.islink(os.path.join(folder, name)) for name in ("pin", "other"))
+        assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700
+        done = runner.run(["sh", "-c", "cat $D/pin $D/other"], environment={"D": folder}, pass_fds=descriptors)
+        assert done.stdout == b"1234" + SECRET.reveal()
+        # A cut at this moment leaves links that lead nowhere once their process has ended.
+        assert runner.run(["cat", f"{folder}/pin"], ok=None).stdout == b""
+    assert not os.path.exists(folder)
