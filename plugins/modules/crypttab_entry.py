@@ -178,7 +178,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.core.converge im
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.spec import Spec, objects, one_or_many
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.crypttab import Crypttab
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.options import ENTRY_OPTIONS
-from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan import plan_crypttab, report_crypttab
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_crypttab import plan_crypttab, report_crypttab
 
 SPEC = one_or_many("entries", "name", ENTRY_OPTIONS).merge(
     Spec(

@@ -145,7 +145,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.core.runner impo
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.spec import Spec, objects, one_or_many
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.header_backups import HeaderBackups
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.options import BACKUP_OPTIONS
-from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan import plan_backups, report_backups
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_backups import plan_backups, report_backups
 
 SPEC = one_or_many("devices", "device", BACKUP_OPTIONS).merge(
     Spec(

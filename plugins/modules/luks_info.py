@@ -22,9 +22,15 @@ options:
   device:
     description:
       - A block device or a regular file, by its absolute path or as C(UUID=), C(PARTUUID=), C(LABEL=), C(PARTLABEL=).
+      - Or a mount point. It stands for the device of what is mounted there or, in fstab, belongs there; of a LUKS volume the
+        encrypted one. Where M(rootoftrust.linux.luks_encryption) was cut before crypttab had its line, its note tells.
+    type: str
+  name:
+    description: Name of the mapping in crypttab, by which the device of a mount point is found while the volume is closed.
     type: str
   header:
-    description: The detached header, where the volume has one.
+    description:
+      - The detached header, where the volume has one, or is to have one. With a file that is not there the volume has none.
     type: path
   backups:
     description: Files that should be backups of the header.
@@ -41,6 +47,9 @@ options:
         description: As O(device).
         type: str
         required: true
+      name:
+        description: As O(name).
+        type: str
       header:
         description: As O(header).
         type: path
@@ -191,7 +200,8 @@ devices:
     reencryption:
       description:
         - Null where none is going on; else C(mode) (V(encrypt), V(reencrypt), V(decrypt)), C(direction), C(resilience),
-          C(done) and C(total) in bytes, and C(percent).
+          C(done) and C(total) in bytes, C(percent), and C(running), whether the unit of
+          M(rootoftrust.linux.luks_encryption) is at work on it now.
       type: dict
     signature:
       description:
@@ -201,8 +211,20 @@ devices:
     mapping:
       description: C(name) and C(path) of the open volume; null where it is closed.
       type: dict
+    inside:
+      description: What is on the open mapping, as C(signature); null where it is closed, or nothing is known.
+      type: dict
+    data_signature:
+      description: What is seen where the encrypted data begin, as C(signature). Null is how it should be, but for a chance hit.
+      type: dict
+    records:
+      description:
+        - The tokens in which the modules of this collection keep what they have to know, such as C(name), C(version) and C(kind) of
+          the keyslots that M(rootoftrust.linux.luks_keyslot) has made.
+      type: list
+      elements: dict
     holders:
-      description: All block devices of the kernel over this one, with C(name), C(mapper) and C(uuid).
+      description: All block devices of the kernel over this one, with C(name), C(mapper), C(uuid), and whether it is a C(partition) of it.
       type: list
       elements: dict
     mounts:
@@ -213,6 +235,10 @@ devices:
       description: Which of them are used as swap.
       type: list
       elements: str
+    fstab:
+      description: Lines of fstab for its mount points, with C(source), C(target), C(type) and C(options).
+      type: list
+      elements: dict
     crypttab:
       description: Entries of crypttab for it, with C(line), C(name), C(device), C(key) and C(options).
       type: list

@@ -187,6 +187,13 @@ def test_a_detached_header(host: Host) -> None:
     (told,) = host.good("luks_info", device=data, header=header)["devices"]
     assert (told["luks"], told["header"]["data_offset"], told["header_path"], told["path"]) == (True, 0, str(header), str(data))
     assert host.good("luks_info", device=data)["devices"][0]["luks"] is False
+    # One that is still to be made is none; or it is lost, and that is told.
+    header.unlink()
+    missing = host.good("luks_info", device=data, header=header)
+    assert (missing["devices"][0]["luks"], missing["devices"][0]["header_path"]) == (False, str(header))
+    assert f"There is no {header}" in str(missing["warnings"])
+    subprocess.run(["mkfs.ext4", "-q", "-F", data], check=True, env={**os.environ, "PATH": PATH})
+    assert host.good("luks_info", device=data, header=header).get("warnings", []) == []
 
 
 def test_an_encryption_in_place_and_how_far_it_is(host: Host) -> None:
@@ -209,7 +216,7 @@ def test_an_encryption_in_place_and_how_far_it_is(host: Host) -> None:
     (told,) = host.good("luks_info", device=path)["devices"]
     assert told["header"]["requirements"] == ["online-reencrypt-v2"]
     assert (told["reencryption"]["mode"], told["reencryption"]["percent"], told["reencryption"]["done"]) == ("encrypt", 0.0, 0)
-    assert told["reencryption"]["total"] == 64 * 1024 * 1024
+    assert (told["reencryption"]["total"], told["reencryption"]["running"]) == (64 * 1024 * 1024, False)
 
 
 def test_what_is_no_volume(host: Host) -> None:
@@ -222,7 +229,7 @@ def test_what_is_no_volume(host: Host) -> None:
     assert (told["luks"], told["header"], told["digest"]) == (False, None, None)
     assert told["signature"]["sentence"] == f"{path} has swap with UUID {UUID}."
     for device, message in (
-        (str(host.folder), "neither a block device"),
+        (str(host.folder), "nothing is mounted there"),
         (f"{path}x", "There is no"),
         ("disk", "neither an absolute path"),
     ):

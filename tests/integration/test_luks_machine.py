@@ -18,7 +18,7 @@ NAME = "it-luks"
 CHEAP = "--pbkdf argon2id --pbkdf-memory 32 --pbkdf-parallel 1 --pbkdf-force-iterations 4"  # for tests only
 
 
-@pytest.fixture(scope="module", params=["11", "13"])
+@pytest.fixture(scope="module", params=["11", pytest.param("13", marks=pytest.mark.slow)])
 def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     machine = up(MachineSpec(f"{NAME}-{request.param}", release=request.param, engine="uml", disks=("128M",)), owner=os.getpid())
     disk = machine.disks[0]

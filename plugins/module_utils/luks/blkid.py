@@ -27,12 +27,15 @@ class Blkid:
         self._runner = runner
         self._links = links
 
-    def signature(self, path: str) -> Signature | None:
+    def signature(self, path: str, offset: int = 0) -> Signature | None:
         """What the device itself shows, without any cache; None where nothing is known.
 
+        :param offset: bytes from its start, from where on it is looked at.
         :raises RootOfTrustError: if it shows several things that exclude each other.
         """
-        done = self._runner.run(["blkid", "-p", "-o", "export", path], ok=(0, NOTHING, AMBIVALENT))
+        done = self._runner.run(
+            ["blkid", "-p", *([f"--offset={offset}"] if offset else []), "-o", "export", path], ok=(0, NOTHING, AMBIVALENT)
+        )
         if done.rc == AMBIVALENT:
             raise RootOfTrustError(
                 f"{path} has signatures that exclude each other: {done.error_text}",

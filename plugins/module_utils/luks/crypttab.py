@@ -16,7 +16,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.core.files impor
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.step import Step
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import CrypttabLine, CrypttabState
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.parse import parse_crypttab
-from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan import COPY, edit_crypttab, wanted_entries
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_crypttab import COPY, edit_crypttab, wanted_entries
 
 NEW_MODE = 0o600  # of a file that is made; the names of key files are nobody's business
 

@@ -26,7 +26,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.block_devic
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.cryptsetup import Cryptsetup
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import BackedUp, BackupState, HeaderBackup
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.parse import Malformed
-from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan import BACK_UP, PROTECT, backup_rule
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_backups import BACK_UP, PROTECT, backup_rule
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.sysfs import Sysfs
 
 LOCK_PATIENCE = 60.0  # seconds to wait for other processes

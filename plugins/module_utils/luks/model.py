@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Sequence
 
 LUKS1, LUKS2 = "luks1", "luks2"
 PRESENT, ABSENT = "present", "absent"
@@ -241,6 +242,24 @@ class Signature:
 
 
 @dataclass(frozen=True)
+class Trace:
+    """One signature that wipefs(8) sees; a device may have several, and of a partition table each copy is one.
+
+    :param path: of the device or partition.
+    :param type: as blkid has it, or gpt, dos, PMBR … of a partition table.
+    :param offset: bytes from the start, as wipefs writes it.
+    """
+
+    path: str
+    type: str
+    uuid: str
+    offset: str
+
+    def __str__(self) -> str:
+        return f"{self.type}{f' with UUID {self.uuid}' if self.uuid else ''}"
+
+
+@dataclass(frozen=True)
 class Mount:
     """One line of the kernel's table of mounts."""
 
@@ -257,16 +276,99 @@ class Holder:
     :param name: the kernel's: dm-0, md0.
     :param mapper: name under /dev/mapper; empty where it is none.
     :param uuid: of the device mapper, e.g. ``CRYPT-LUKS2-<32 hexadecimal digits>-<name>``.
+    :param partition: it is a part of the device by a partition table.
     """
 
     name: str
     mapper: str = ""
     uuid: str = ""
+    partition: bool = False
 
     def maps(self, luks_uuid: str) -> bool:
         """Whether it is the open form of the LUKS volume."""
         parts = self.uuid.split("-", 3)
         return parts[0] == "CRYPT" and len(parts) > 2 and parts[2] == luks_uuid.replace("-", "").lower()
+
+
+def open_form(holders: Sequence[Holder], luks_uuid: str) -> str | None:
+    """The name under /dev/mapper of a LUKS volume that is open.
+
+    While a reencryption is running there are helpers beside it, which cryptsetup calls NAME-hotzone-forward, NAME-overlay …
+    """
+    names = [holder.mapper for holder in holders if holder.mapper and holder.maps(luks_uuid)]
+    helpers = {name + helper for name in names for helper in ("-hotzone-forward", "-hotzone-backward", "-overlay")}
+    return next((name for name in names if name not in helpers), None)
+
+
+@dataclass(frozen=True)
+class Device:
+    """A block device or a regular file, with all that is on it and over it.
+
+    :param size: bytes.
+    :param block: whether it is a block device.
+    :param header: its LUKS header; None where there is none that can be used.
+    :param signature: what else it shows; None where that is nothing, or its LUKS header.
+    :param holders: block devices that lie on it, partitions included.
+    :param claims: what is going on with it that it does not show.
+    """
+
+    path: str
+    size: int
+    block: bool
+    read_only: bool
+    header: Header | None
+    signature: Signature | None
+    holders: tuple[Holder, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    swaps: tuple[str, ...] = ()
+    claims: tuple[str, ...] = ()
+
+    @property
+    def mapping(self) -> str | None:
+        """The name of the open form of this volume under /dev/mapper."""
+        return open_form(self.holders, self.header.uuid) if self.header is not None else None
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """In words, what it is in use for."""
+        return (
+            *(f"mounted at {mount.target}" for mount in self.mounts),
+            *("in use as swap" for _swap in self.swaps),
+            *(f"held by {holder.mapper or holder.name}" for holder in self.holders),
+            *self.claims,
+        )
+
+
+@dataclass(frozen=True)
+class ActiveMapping:
+    """The open form of a volume, as ``cryptsetup status`` tells it.
+
+    :param device: the path of the device under it.
+    :param flags: discards, same_cpu_crypt …
+    :param in_use: somebody has it open: a mount, a device over it, or a process.
+    """
+
+    device: str
+    read_only: bool
+    flags: tuple[str, ...]
+    in_use: bool
+
+
+@dataclass(frozen=True)
+class PbkdfChoice:
+    """What is asked of a key derivation; None is cryptsetup's own choice.
+
+    :param type: argon2id, argon2i or pbkdf2.
+    :param memory: KiB.
+    :param time: milliseconds that an unlock should take on this host.
+    :param iterations: passes over the memory, or iterations of pbkdf2; instead of ``time``.
+    """
+
+    type: str | None = None
+    memory: int | None = None
+    time: int | None = None
+    iterations: int | None = None
+    threads: int | None = None
 
 
 # --- crypttab --------------------------------------------------------------------------------------------------------

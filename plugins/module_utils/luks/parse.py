@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import struct
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Iterator, Mapping, Sequence
 
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError
@@ -17,6 +17,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model impor
     LUKS1,
     LUKS2,
     REENCRYPT,
+    ActiveMapping,
     Area,
     CrypttabEntry,
     CrypttabLine,
@@ -27,6 +28,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model impor
     Segment,
     Signature,
     Token,
+    Trace,
     Work,
 )
 
@@ -349,6 +351,99 @@ def _text(field: bytes) -> str:
     return field.split(b"\0", 1)[0].decode("ascii")
 
 
+def luks2_metadata(data: bytes) -> dict[str, Any]:
+    """The JSON of a LUKS2 header.
+
+    :param data: the first :func:`header_size` bytes.
+    :raises Malformed: if they are broken, or of LUKS1.
+    """
+    try:
+        size = LUKS2_HEADER.unpack_from(data)[2]
+        return dict(json.loads(data[LUKS2_BINARY:size].split(b"\0", 1)[0].decode("utf-8")))
+    except (struct.error, ValueError, UnicodeDecodeError) as error:
+        raise Malformed(f"A LUKS2 header is broken: {error}") from None
+
+
+# --- what is to be kept ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Superblock:
+    """
+    :param tells: whether each mount that may write changes it.
+    """
+
+    uuid: str
+    content: bytes
+    tells: bool
+
+
+# type: place of the superblock, its size, place in it of the magic, the magic, place in it of the UUID, whether each mount changes it
+_EXT = (1024, 1024, 0x38, b"\x53\xef", 0x68, True)  # struct ext4_super_block, s_mtime and s_mnt_count
+SUPERBLOCKS = {
+    "ext2": _EXT,
+    "ext3": _EXT,
+    "ext4": _EXT,
+    "btrfs": (65536, 4096, 0x40, b"_BHRfS_M", 0x20, True),  # struct btrfs_super_block, generation
+    "xfs": (0, 512, 0, b"XFSB", 0x20, False),  # struct xfs_dsb
+}
+SUPERBLOCK_END = 65536 + 4096  # bytes that parse_superblock needs
+
+
+def parse_superblock(data: bytes, kind: str) -> Superblock | None:
+    """The superblock of a file system; None where there is none, or the kind is not known.
+
+    :param data: the first SUPERBLOCK_END bytes.
+    """
+    if kind not in SUPERBLOCKS:
+        return None
+    start, size, at, magic, uuid, tells = SUPERBLOCKS[kind]
+    block = data[start : start + size]
+    if block[at : at + len(magic)] != magic:
+        return None
+    digits = block[uuid : uuid + 16].hex()
+    return Superblock("-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])), block, tells)
+
+
+@dataclass(frozen=True)
+class Ext:
+    """What the superblock says.
+
+    :param blocks: of ``block_size`` bytes each.
+    :param free: as many of them; an old figure while it is mounted.
+    :param errors: whether the kernel has found it broken.
+    """
+
+    type: str
+    uuid: str
+    blocks: int
+    block_size: int
+    free: int
+    errors: bool
+    features: tuple[str, ...] = ()
+
+
+def parse_ext(text: str) -> Ext:
+    """What ``dumpe2fs -h`` prints.
+
+    :raises Malformed: if it is not that.
+    """
+    fields = {name.strip(): value.strip() for name, _colon, value in (line.partition(":") for line in text.splitlines())}
+    try:
+        features = fields["Filesystem features"].split()
+        return Ext(
+            type="ext4" if "extent" in features or "extents" in features else "ext3" if "has_journal" in features else "ext2",
+            uuid=fields["Filesystem UUID"],
+            blocks=int(fields["Block count"]),
+            block_size=int(fields["Block size"]),
+            free=int(fields["Free blocks"]),
+            features=tuple(features),
+            errors="error" in fields["Filesystem state"] or int(fields.get("FS Error count", "0")) > 0,
+        )
+    except (KeyError, ValueError) as error:
+        raise Malformed(f"What dumpe2fs says cannot be read: {error!r}.") from None
+
+
 # --- blkid and the kernel's tables -----------------------------------------------------------------------------------
 
 
@@ -369,10 +464,44 @@ def parse_probe(text: str) -> Signature | None:
     )
 
 
+def parse_traces(path: str, text: str) -> list[Trace]:
+    """What ``wipefs --no-act --json`` prints about one device."""
+    try:
+        found = json.loads(text)["signatures"] if text.strip() else []
+        return [Trace(path, each["type"], each.get("uuid") or "", each["offset"]) for each in found]
+    except (ValueError, KeyError, TypeError) as error:
+        raise Malformed(f"What wipefs says about {path} cannot be read: {error!r}.") from None
+
+
+def parse_status(text: str) -> ActiveMapping:
+    """What ``cryptsetup status`` prints about a mapping that is active.
+
+    :raises Malformed: if it says nothing of a device: the mapping is none of cryptsetup's.
+    """
+    first, *lines = text.splitlines() or [""]
+    fields = [(name.strip(), value.strip()) for name, _colon, value in (line.partition(":") for line in lines)]
+    if not _value(fields, "device"):
+        raise Malformed(f"cryptsetup says nothing about a device: {first}")
+    return ActiveMapping(
+        device=_value(fields, "device"),
+        read_only=_value(fields, "mode").startswith("readonly"),
+        flags=tuple(_value(fields, "flags").split()),
+        in_use=first.endswith("is active and is in use."),
+    )
+
+
 def parse_mounts(text: str) -> list[Mount]:
     """The kernel's table of mounts (proc(5), /proc/self/mounts)."""
     rows = [line.split(" ") for line in text.splitlines()]
     return [Mount(_octal(row[0]), _octal(row[1]), row[2], tuple(row[3].split(","))) for row in rows if len(row) >= 4]
+
+
+def parse_fstab(text: str) -> list[Mount]:
+    """The lines of fstab(5) that have at least source, target and type."""
+    rows = [line.split() for line in text.splitlines() if not line.lstrip().startswith("#")]
+    return [
+        Mount(_octal(row[0]), _octal(row[1]), row[2], tuple(row[3].split(",")) if len(row) > 3 else ()) for row in rows if len(row) >= 3
+    ]
 
 
 def parse_swaps(text: str) -> list[str]:

@@ -23,25 +23,33 @@ class Sysfs:
         self._sys = sys
         self._proc = proc
 
-    def holders(self, path: str) -> list[Holder]:
-        """All block devices over a device or file, each once, those next to it first."""
+    def holders(self, path: str, luks_uuid: str = "") -> list[Holder]:
+        """All block devices over a device or file, each once, those next to it first.
+
+        :param luks_uuid: of the LUKS volume there. While a reencryption goes on its mappings change places all the time, and a look at
+            what lies on what may miss one; by the UUID they are found.
+        """
         found = os.stat(path)
         if stat.S_ISBLK(found.st_mode):
             names = self._held(os.path.join(self._sys, "dev/block", _number(found.st_rdev)))
         else:
             names = self._loops(os.path.realpath(path))
+        if luks_uuid:
+            names += [each.name for each in self._mapper() if each.maps(luks_uuid)]
         told: list[Holder] = []
         for name in names:  # grows while it is gone through
             folder = os.path.join(self._sys, "class/block", name)
             if name not in [holder.name for holder in told]:
-                told.append(Holder(name, _text(os.path.join(folder, "dm/name")), _text(os.path.join(folder, "dm/uuid"))))
+                told.append(_holder(name, folder))
                 names.extend(self._held(folder))
         return told
 
     @staticmethod
     def _held(folder: str) -> list[str]:
+        """What the kernel has over a device: its partitions, and what has claimed it."""
         try:
-            return sorted(os.listdir(os.path.join(folder, "holders")))
+            parts = [name for name in os.listdir(folder) if os.path.exists(os.path.join(folder, name, "partition"))]
+            return sorted(parts) + sorted(os.listdir(os.path.join(folder, "holders")))
         except FileNotFoundError:
             return []
 
@@ -49,6 +57,22 @@ class Sysfs:
         blocks = os.path.join(self._sys, "class/block")
         names = sorted(os.listdir(blocks)) if os.path.isdir(blocks) else []
         return [name for name in names if _text(os.path.join(blocks, name, "loop/backing_file")) == path]
+
+    def mapped(self, name: str) -> Holder | None:
+        """The device mapper's device of this name; None where there is none."""
+        return next((holder for holder in self._mapper() if holder.mapper == name), None)
+
+    def _mapper(self) -> list[Holder]:
+        blocks = os.path.join(self._sys, "class/block")
+        names = sorted(os.listdir(blocks)) if os.path.isdir(blocks) else []
+        return [_holder(each, os.path.join(blocks, each)) for each in names if each.startswith("dm-")]
+
+    def read_only(self, path: str) -> bool:
+        """Whether the kernel, or the mode of a file, lets nobody write to it."""
+        found = os.stat(path)
+        if stat.S_ISBLK(found.st_mode):
+            return _text(os.path.join(self._sys, "dev/block", _number(found.st_rdev), "ro")) == "1"
+        return not found.st_mode & 0o222
 
     def carries(self, path: str, file: str) -> bool:
         """Whether a file or folder lies on a device or on what is over it. Not known where a file system spans devices (btrfs)."""
@@ -68,6 +92,19 @@ class Sysfs:
             [mount for mount in mounts if _block(mount.source) in numbers],
             [swap for swap in swaps if _block(swap) in numbers or os.path.realpath(swap) == os.path.realpath(path)],
         )
+
+    def tpms(self) -> tuple[int, ...]:
+        """The major version of each TPM: 1 or 2."""
+        folder = os.path.join(self._sys, "class/tpm")
+        names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+        # Linux 5.6 and later have the file; before it, only a TPM 1.2 has one with the name caps.
+        told = [(_text(os.path.join(folder, name, "tpm_version_major")), os.path.join(folder, name, "device/caps")) for name in names]
+        return tuple(int(version) if version else 1 if os.path.exists(caps) else 2 for version, caps in told)
+
+
+def _holder(name: str, folder: str) -> Holder:
+    partition = os.path.exists(os.path.join(folder, "partition"))
+    return Holder(name, _text(os.path.join(folder, "dm/name")), _text(os.path.join(folder, "dm/uuid")), partition)
 
 
 def _number(device: int) -> str:

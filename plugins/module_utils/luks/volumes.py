@@ -16,9 +16,14 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.blkid impor
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.block_device import header_digest, size
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.cryptsetup import Cryptsetup
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.crypttab import read_lines
-from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import CrypttabEntry, Header
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import CrypttabEntry, Header, Signature, open_form
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.notes import Notes
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.parse import Malformed
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.places import Places
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.sysfs import Sysfs
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.systemd import Systemd
+
+OURS = "rootoftrust-"  # how the types of our own tokens begin
 
 
 class Volumes:
@@ -31,29 +36,34 @@ class Volumes:
         self._cryptsetup = Cryptsetup(runner)
         self._blkid = Blkid(runner)
         self._sysfs = Sysfs()
+        self._systemd = Systemd(runner)
         self._crypttab = crypttab
+        self._places = Places(self._blkid, read_lines(crypttab), notes=Notes().all())
 
     def look(self, volumes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The result of luks_info.
 
-        :param volumes: for each its ``device``, detached ``header`` and ``backups``.
+        :param volumes: for each its ``device``, ``name``, detached ``header`` and ``backups``.
         """
         warnings: list[str] = []
         return {"devices": [self._look_at(volume, warnings) for volume in volumes], "warnings": warnings}
 
     def _look_at(self, volume: Mapping[str, Any], warnings: list[str]) -> dict[str, Any]:
-        path = self._blkid.device(volume["device"])
+        path = self._places.device(volume["device"], volume.get("name"))
         at = volume.get("header") or path
         room = size(path)
-        size(at)  # says what is wrong with the path
-        header = self._cryptsetup.header(at)
+        header = self._header(at, path)
         digest = _digest(at) if header else {"digest": None, "header_size": None}
-        holders = self._sysfs.holders(path)
+        holders = self._sysfs.holders(path, header.uuid if header else "")
         mounts, swaps = self._sysfs.uses(path, holders)
         signature = self._blkid.signature(path) if header is None else None
         if signature and signature.type == "crypto_LUKS":
             warnings.append(f"{path} has the signature of LUKS, but no header that cryptsetup can use: restore a backup of it.")
-        mapping = next((holder for holder in holders if header and holder.mapper and holder.maps(header.uuid)), None)
+        if signature is None and at != path and not os.path.exists(at):
+            warnings.append(
+                f"There is no {at}, and {path} shows nothing that is known: if it is encrypted, restore a backup of its header."
+            )
+        mapping = open_form(holders, header.uuid) if header else None
         return {
             "device": volume["device"],
             "path": path,
@@ -62,15 +72,38 @@ class Volumes:
             "luks": header is not None,
             "header": _told(header),
             **digest,
-            "reencryption": _progress(header, room),
+            "reencryption": self._progress(header, room, mapping or volume.get("name")),
             "signature": None if signature is None else {**asdict(signature), "sentence": f"{path} has {signature}."},
-            "mapping": None if mapping is None else {"name": mapping.mapper, "path": f"/dev/mapper/{mapping.mapper}"},
+            "mapping": None if mapping is None else {"name": mapping, "path": f"/dev/mapper/{mapping}"},
+            "inside": _seen(self._blkid.signature(f"/dev/mapper/{mapping}") if mapping else None),
+            "data_signature": _seen(self._blkid.signature(path, header.data_offset if at == path else 0) if header else None),
+            "records": self._records(at, header),
             "holders": [asdict(holder) for holder in holders],
             "mounts": [asdict(mount) for mount in mounts],
             "swaps": swaps,
+            "fstab": [asdict(line) for line in self._places.listed({mount.target for mount in mounts} | {volume["device"]})],
             "crypttab": self._lines_of(path, header),
             "backups": [_backup(backup, digest["digest"]) for backup in volume.get("backups") or ()],
         }
+
+    def _header(self, at: str, path: str) -> Header | None:
+        """A detached header that is still to be made is none."""
+        if at != path and not os.path.exists(at):
+            return None
+        size(at)  # says what is wrong with the path
+        return self._cryptsetup.header(at)
+
+    def _progress(self, header: Header | None, room: int, name: str | None) -> dict[str, Any] | None:
+        progress = header.progress(room) if header else None
+        if progress is None:
+            return None
+        running = bool(name) and self._systemd.background(str(name)).active
+        return {**asdict(progress), "percent": progress.percent, "running": running}
+
+    def _records(self, at: str, header: Header | None) -> list[dict[str, Any]]:
+        """The tokens in which the modules of this collection keep names and versions."""
+        ours = [token for token in header.tokens if token.type.startswith(OURS)] if header else []
+        return [{"number": token.number, **self._cryptsetup.token(at, token.number)} for token in ours]
 
     def _lines_of(self, path: str, header: Header | None) -> list[dict[str, Any]]:
         return [
@@ -88,17 +121,16 @@ class Volumes:
         return self._blkid.linked(entry.device.replace("\\040", " ")) == os.path.realpath(path)
 
 
+def _seen(signature: Signature | None) -> dict[str, Any] | None:
+    return None if signature is None else asdict(signature)
+
+
 def _told(header: Header | None) -> dict[str, Any] | None:
     if header is None:
         return None
     fields = asdict(header)
     del fields["work"]  # told as progress
     return fields
-
-
-def _progress(header: Header | None, room: int) -> dict[str, Any] | None:
-    progress = header.progress(room) if header else None
-    return None if progress is None else {**asdict(progress), "percent": progress.percent}
 
 
 def _digest(path: str) -> dict[str, Any]:

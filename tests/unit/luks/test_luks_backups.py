@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError
-from ansible_collections.rootoftrust.linux.plugins.module_utils.luks import plan
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks import plan_backups as plan
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import BackedUp, BackupRule, BackupState, HeaderBackup
 
 PARAMS = {"folder": "/b", "keep": None, "mode": "0400"}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.step import diff
-from ansible_collections.rootoftrust.linux.plugins.module_utils.luks import plan
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks import plan_crypttab as plan
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import ABSENT, CrypttabState, WantedEntry
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.parse import parse_crypttab
 

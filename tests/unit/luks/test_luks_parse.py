@@ -24,6 +24,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model impor
     Token,
     Work,
 )
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_encryption import is_plain
 
 RECORDED = Path(__file__).parents[1] / "fixtures/luks"
 VERSIONS = ["2.3.7", "2.6.1", "2.7.5", "2.8.8"]
@@ -149,6 +150,20 @@ def test_how_far_a_reencryption_is(version: str, case: str, json: bool) -> None:
     assert progress is not None
     assert (progress.done, progress.total) == (done, total)
     assert progress.percent == int(1000 * done / total) / 10
+
+
+@pytest.mark.parametrize("json", [False, True])
+def test_a_decryption_from_its_beginning_to_its_end(json: bool) -> None:
+    begun = recorded("2.6.1", "luks2-decrypt-init", json)
+    assert begun.work == Work("decrypt", "forward", "datashift-checksum")
+    progress = begun.progress(1024 * MIB)
+    assert progress is not None and (progress.done, progress.total) == (0, 1008 * MIB)
+    last = recorded("2.6.1", "luks2-decrypt-half", json)  # killed in its last part
+    progress = last.progress(1024 * MIB)
+    assert progress is not None and (progress.done, progress.total) == (1008 * MIB, 1024 * MIB)
+    ended = recorded("2.6.1", "luks2-decrypt-end", json)
+    assert (ended.work, ended.keyslots, ended.cipher) == (None, (), "")
+    assert [is_plain(header) for header in (begun, last, ended)] == [False, False, True]
 
 
 def test_a_header_without_reencryption_has_no_progress() -> None:

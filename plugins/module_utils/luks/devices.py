@@ -1,0 +1,64 @@
+# Copyright (c) 2026, rootoftrust.linux contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A device with all that is on it and over it, put together from the programs and the kernel."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from ansible_collections.rootoftrust.linux.plugins.module_utils.core.runner import Runner
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.blkid import Blkid
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.block_device import size
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.cryptsetup import Cryptsetup
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import Device, Signature
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.notes import Notes
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_encryption import DECRYPT
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.sysfs import Sysfs
+
+
+class Devices:
+    """:param runner: starts the programs."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._cryptsetup = Cryptsetup(runner)
+        self._blkid = Blkid(runner)
+        self._sysfs = Sysfs()
+
+    def signature(self, path: str) -> Signature | None:
+        """What a device shows, without any cache; None where nothing is known."""
+        return self._blkid.signature(path)
+
+    def look(self, named: str, header: str | None = None) -> Device:
+        """A device by its path or by UUID=, LABEL= …
+
+        :param header: the file of a detached header. A file that is not there is one without a header.
+        :raises RootOfTrustError: if there is no such device, or it has signatures that exclude each other.
+        """
+        path = self._blkid.device(named)
+        room = size(path)
+        at = header or path
+        found = self._cryptsetup.header(at) if os.path.exists(at) else None
+        holders = self._sysfs.holders(path, found.uuid if found is not None else "")
+        mounts, swaps = self._sysfs.uses(path, holders)
+        return Device(
+            path=path,
+            size=room,
+            block=stat.S_ISBLK(os.stat(path).st_mode),
+            read_only=self._sysfs.read_only(path),
+            header=found,
+            signature=None if found is not None and at == path else self._blkid.signature(path),
+            holders=tuple(holders),
+            mounts=tuple(mounts),
+            swaps=tuple(swaps),
+            claims=_claims(path),
+        )
+
+
+def _claims(path: str) -> tuple[str, ...]:
+    """What luks_encryption is doing with a device that shows nothing meanwhile."""
+    real = os.path.realpath(path)
+    notes = [note for note in Notes().all() if note.mode == DECRYPT and os.path.realpath(note.device) == real]
+    return tuple(f"being decrypted as {note.name}" for note in notes)

@@ -1,0 +1,141 @@
+# Copyright (c) 2026, rootoftrust.linux contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How long it takes until a file system with data in it is encrypted, and for how long it is away: in place, by three ways.
+
+Each begins with the same disk, on the same User Mode Linux machine, in turns, and has to give back every file. luks_encryption is a whole
+run of Ansible that waits for the end; the others are commands in the machine.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.torture.jobs import NAME, Encryption
+from tests.torture.rig import CHEAP_OPTIONS, KEY, MOUNT, Rig
+
+SIZE, FILES, REPETITIONS = "4G", 1400, 3
+POLL = 30  # seconds: a look from outside takes the one processor that the machine has
+# As luks_encryption does it: 64 MiB less while the header is written, all but 16 MiB of it back in the end.
+_SHRUNK = "$(($(blockdev --getsize64 {disk}) / 1024 - 65536))K"
+
+
+@dataclass(frozen=True)
+class Time:
+    """Seconds of one run: in all, without the file system, and of the encryption of the data alone where there is one."""
+
+    whole: float
+    away: float
+    work: float | None = None
+
+
+class Bench:
+    """The ways, and the machine that they are tried on."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.rig = rig
+        self.job = Encryption(rig)
+        self.job.files = FILES
+        self.job.prepare()
+        rig.run(f"umount {MOUNT} && rm /etc/crypttab && e2fsck -fp {rig.disk} > /dev/null && sync", check=False)
+        rig.keep()
+
+    def ours(self) -> Time:
+        start = time.perf_counter()
+        run = self.rig.play(*self.job.tasks(poll=POLL))
+        whole = time.perf_counter() - start
+        assert run.rc == 0, run.output[-2000:]
+        told = self.rig.run(f"journalctl -b -o short-monotonic --no-pager -u rootoftrust-luks-{NAME}.service").stdout
+        begun, ended = (_seconds(told, word) for word in ("Starting", "Finished"))
+        return Time(whole, run.result(self.rig.machine.name, "task")["encryptions"][0]["away_seconds"], ended - begun)
+
+    def _shrink(self) -> str:
+        disk = self.rig.disk
+        return f"umount {MOUNT} && e2fsck -fp {disk} > /dev/null && resize2fs {disk} {_SHRUNK.format(disk=disk)} > /dev/null 2>&1"
+
+    def _begin(self) -> str:
+        common = f"--encrypt -q --type luks2 {CHEAP_OPTIONS} --reduce-device-size 64M --key-file {KEY}"
+        return f"cd /run && cryptsetup reencrypt {common}"
+
+    def offline(self) -> Time:
+        shrunk = self._commands(self._shrink())
+        work = self._commands(f"{self._begin()} {self.rig.disk}")
+        rest = self._commands(
+            f"cryptsetup open --key-file {KEY} {self.rig.disk} {NAME}",
+            f"resize2fs /dev/mapper/{NAME} > /dev/null 2>&1 && mount /dev/mapper/{NAME} {MOUNT}",
+        )
+        whole = shrunk.whole + work.whole + rest.whole
+        return Time(whole, whole, work.whole)
+
+    def online(self) -> Time:
+        away = self._commands(self._shrink(), f"{self._begin()} --init-only {self.rig.disk} {NAME} && mount /dev/mapper/{NAME} {MOUNT}")
+        work = self._commands(f"cryptsetup reencrypt -q --resume-only --active-name {NAME} --key-file {KEY}")
+        rest = self._commands(f"cryptsetup resize --key-file {KEY} {NAME}", f"resize2fs /dev/mapper/{NAME} > /dev/null 2>&1")
+        return Time(away.whole + work.whole + rest.whole, away.whole, work.whole)
+
+    def old_recipe(self) -> Time:
+        """Without overwriting the disk, which the recipe has too, and which would take as long once more."""
+        disk, other = self.rig.machine.disks
+        return self._commands(
+            f"mkfs.ext4 -q -F {other} && mount {other} /mnt && tar -C {MOUNT} -cf /mnt/home.tar . && umount {MOUNT}",
+            f"cryptsetup luksFormat -q --type luks2 {CHEAP_OPTIONS} --key-file {KEY} {disk}",
+            f"cryptsetup open --key-file {KEY} {disk} {NAME}",
+            f"mkfs.ext4 -q /dev/mapper/{NAME} && mount /dev/mapper/{NAME} {MOUNT} && tar -C {MOUNT} -xf /mnt/home.tar && sync",
+        )
+
+    def _commands(self, *commands: str) -> Time:
+        start = time.perf_counter()
+        for command in commands:
+            self.rig.run(command)
+        whole = time.perf_counter() - start
+        return Time(whole, whole)
+
+    def one(self, way: Callable[[], Time]) -> Time:
+        self.rig.put_back()
+        self.rig.run(f"mountpoint -q {MOUNT} || mount {MOUNT}; sync; echo 3 > /proc/sys/vm/drop_caches")
+        taken = way()
+        self.job.check_data()
+        return taken
+
+
+def table() -> list[str]:
+    """Markdown."""
+    rig = Rig("bench-encryption", "13", "uml", SIZE, SIZE)
+    try:
+        bench = Bench(rig)
+        ways = {
+            "`cryptsetup reencrypt`, in use meanwhile": bench.online,
+            "luks_encryption": bench.ours,
+            "`cryptsetup reencrypt`, not in use": bench.offline,
+            "tar, luksFormat, mkfs, tar": bench.old_recipe,
+        }
+        times: dict[str, list[Time]] = {name: [] for name in ways}
+        for dummy in range(REPETITIONS):
+            for name, way in ways.items():
+                times[name].append(bench.one(way))
+    finally:
+        rig.close()
+    medians = {name: [statistics.median(column) for column in _columns(found)] for name, found in times.items()}
+    reference = next(iter(medians.values()))
+    lines = [
+        "| way | whole, min | whole, median | away, median | work, median | work, of cryptsetup's median |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, found in times.items():
+        whole, away, *work = medians[name]
+        told = [f"{seconds:.1f} s | {seconds / reference[2]:.2f}" for seconds in work] or ["– | –"]
+        lines.append(f"| {name} | {min(taken.whole for taken in found):.1f} s | {whole:.1f} s | {away:.1f} s | {told[0]} |")
+    return lines
+
+
+def _columns(found: list[Time]) -> list[list[float]]:
+    columns = [[taken.whole for taken in found], [taken.away for taken in found], [taken.work for taken in found if taken.work is not None]]
+    return [column for column in columns if column]
+
+
+def _seconds(journal: str, word: str) -> float:
+    """When the unit's last line with the word was written, in seconds since the boot."""
+    return float([re.split(r"[][]", line)[1] for line in journal.splitlines() if word in line][-1])

@@ -1,0 +1,165 @@
+# Copyright (c) 2026, rootoftrust.linux contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role luks makes of what luks_info has seen: whom it asks, what it says follows, and by which secret it opens a volume."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+BIN = Path(sys.executable).parent
+ASKED = ("__luks_due", "__luks_waiting", "__luks_unlocks", "__luks_stopping", "__luks_removals", "__luks_provable_tokens")
+HOME: dict[str, Any] = {"mount": "/home", "unlock": {"key_file": {}}}
+RECOVERY = {"recipients": ["BEGIN PGP PUBLIC KEY BLOCK"], "tasks": "/keep.yml"}
+GIVEN = {"home": {"passphrase": "new", "unlock": "old"}}
+
+
+def record(name: str, number: int) -> dict[str, Any]:
+    return {"type": "rootoftrust-keyslot", "name": name, "version": "1", "keyslots": [str(number)], "sha256": "0" * 64}
+
+
+KEY_FILE, PASSPHRASE, KEPT = record("key_file", 31), record("passphrase", 0), record("recovery", 30)
+
+
+def seen(*records: dict[str, Any], working: bool | None = None, **changes: Any) -> dict[str, Any]:
+    """A volume, encrypted and open.
+
+    :param working: whether the unit of an encryption is at work; None where none is going on.
+    """
+    numbers = [int(slot) for one in records for slot in one["keyslots"]]
+    return {
+        "path": "/dev/sda3",
+        "luks": True,
+        "header": {"uuid": "0123", "tokens": [], "keyslots": [{"number": number} for number in numbers]},
+        "reencryption": None if working is None else {"percent": 12.5, "running": working},
+        "signature": None,
+        "mapping": {"name": "home"},
+        "inside": {"uuid": "abcd", "type": "ext4"},
+        "records": list(records),
+        "mounts": [{"target": "/home"}],
+        "fstab": [{"target": "/home", "source": "UUID=abcd", "options": ["nodev", "nofail", "x-systemd.device-timeout=90s"]}],
+        **changes,
+    }
+
+
+def plain(*options: str) -> dict[str, Any]:
+    fstab = [{"target": "/home", "source": "LABEL=home", "options": list(options)}]
+    found = {"type": "ext4", "uuid": "abcd"}
+    return seen(luks=False, header=None, signature=found, inside=None, mapping=None, fstab=fstab)
+
+
+TOKEN = {"pkcs11": {"uri": "pkcs11:token=a"}}
+GOING: dict[str, Any] = {"passphrase": {"keep": False}, "key_file": {}}
+CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "all is there": (HOME, seen(KEY_FILE, PASSPHRASE), {}),
+    "plain": (HOME, plain("nodev"), {}),
+    "plain, no boot waits for it": (HOME, plain("nodev", "nofail"), {}),
+    "a PIN is needed": ({**HOME, "unlock": {"key_file": {}, **TOKEN}}, seen(KEY_FILE, PASSPHRASE), {}),
+    "a PIN is at hand": ({**HOME, "unlock": {"key_file": {}, **TOKEN}}, seen(KEY_FILE), {"luks_secrets": {"home": {"pkcs11_pin": "1"}}}),
+    "at work, left alone": (HOME, seen(working=True), {"luks_wait": False}),
+    "at work, waited for": (HOME, seen(working=True), {}),
+    "cut": (HOME, seen(working=False), {"luks_wait": False}),
+    "new volume key": ({**HOME, "recovery": RECOVERY, "volume_key": "2"}, seen(KEY_FILE, PASSPHRASE, KEPT), {}),
+    "new volume key by a key file": ({**HOME, "unlock": GOING, "recovery": RECOVERY, "volume_key": "2"}, seen(KEY_FILE, KEPT), {}),
+    "new passphrase": (HOME, seen(KEY_FILE, PASSPHRASE), {"luks_secrets": GIVEN}),
+    "passphrase removed": ({**HOME, "unlock": GOING, "recovery": RECOVERY}, seen(KEY_FILE, KEPT), {"luks_secrets": GIVEN}),
+    "passphrase to be removed": ({**HOME, "unlock": GOING, "recovery": RECOVERY}, seen(KEY_FILE, PASSPHRASE), {}),
+    "passphrase can be removed": ({**HOME, "unlock": GOING, "recovery": RECOVERY}, seen(KEY_FILE, PASSPHRASE, KEPT), {}),
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("plan")
+    made = {name: "{{ " + name + " }}" for name in ASKED}
+    tasks = [
+        {
+            "name": name,
+            "ansible.builtin.debug": {"msg": made},
+            "vars": {"luks_volumes": [asked], "__luks_seen": {"devices": [found]}, **more},
+        }
+        for name, (asked, found, more) in CASES.items()
+    ]
+    files = [str(ROOT / f"roles/luks/{part}/main.yml") for part in ("defaults", "vars")]
+    play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "vars_files": files, "tasks": tasks}
+    (folder / "play.json").write_text(json.dumps([play]))
+    environment = {**os.environ, "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+    environment.setdefault("ANSIBLE_COLLECTIONS_PATH", str(ROOT / ".venv/collections"))
+    command = [str(BIN / "ansible-playbook"), "--check", str(folder / "play.json")]
+    run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout[-3000:]
+    told = json.loads(run.stdout[run.stdout.index("{\n") :])["plays"][0]["tasks"]
+    return {task["task"]["name"]: task["hosts"]["localhost"]["msg"] for task in told}
+
+
+@pytest.mark.parametrize(
+    ("case", "due"),
+    [
+        ("all is there", []),
+        ("plain", ["home"]),
+        ("a PIN is needed", ["home"]),
+        ("at work, left alone", []),
+        ("at work, waited for", ["home"]),
+        ("cut", ["home"]),
+        ("new volume key", ["home"]),
+        ("new volume key by a key file", []),
+        ("passphrase can be removed", []),
+    ],
+)
+def test_secrets_are_asked_for_where_a_change_needs_one(made: dict[str, dict[str, Any]], case: str, due: list[str]) -> None:
+    assert made[case]["__luks_due"] == due
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ("plain", "these follow: its lines in crypttab and fstab, its mount, its ways in (key_file, passphrase), the backup of its header"),
+        ("at work, waited for", "home is encrypted up to 12.5 %"),
+        ("new volume key", "when it has the new one, these follow: its ways in (key_file, passphrase, recovery) made anew"),
+        ("new volume key by a key file", "these follow: its ways in (key_file, recovery) made anew"),
+        ("passphrase to be removed", "gets a recovery key; then this follows: the removal of the passphrase, once the recovery key"),
+    ],
+)  # fmt: skip
+def test_a_check_run_says_what_follows(made: dict[str, dict[str, Any]], case: str, words: str) -> None:
+    (said,) = made[case]["__luks_waiting"]
+    assert words in said
+
+
+def test_a_check_run_says_no_more_than_that(made: dict[str, dict[str, Any]]) -> None:
+    assert [made[case]["__luks_waiting"] for case in ("all is there", "passphrase can be removed", "new passphrase")] == [[], [], []]
+
+
+@pytest.mark.parametrize(
+    ("case", "secret"),
+    [
+        ("all is there", {"key_file": "/etc/cryptsetup-keys.d/home.key"}),
+        ("new passphrase", {"passphrase": "new"}),
+        ("passphrase removed", {"key_file": "/etc/cryptsetup-keys.d/home.key"}),
+    ],
+)
+def test_a_passphrase_that_was_removed_opens_nothing(made: dict[str, dict[str, Any]], case: str, secret: dict[str, str]) -> None:
+    assert made[case]["__luks_unlocks"] == {"home": {"unlock": secret}}
+
+
+def test_a_boot_goes_on_without_what_is_about_to_be_encrypted(made: dict[str, dict[str, Any]]) -> None:
+    line = {"mount": "/home", "uuid": "abcd", "type": "ext4", "options": ["nodev", "nofail", "x-systemd.device-timeout=90s"]}
+    assert made["plain"]["__luks_stopping"] == [line]
+    assert [made[case]["__luks_stopping"] for case in ("plain, no boot waits for it", "all is there")] == [[], []]
+
+
+def test_the_passphrase_goes_when_the_recovery_key_is_there(made: dict[str, dict[str, Any]]) -> None:
+    assert made["passphrase to be removed"]["__luks_removals"] == []
+    (gone,) = made["passphrase can be removed"]["__luks_removals"]
+    assert (gone["name"], gone["state"], gone["count_tokens"]) == ("passphrase", "absent", True)
+
+
+def test_a_security_token_is_tried_where_its_pin_is_at_hand(made: dict[str, dict[str, Any]]) -> None:
+    assert [token["kind"] for token in made["a PIN is at hand"]["__luks_provable_tokens"]] == ["pkcs11"]
+    assert made["a PIN is needed"]["__luks_provable_tokens"] == []
