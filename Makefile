@@ -5,7 +5,7 @@ BIN := .venv/bin
 PLATFORM ?= containers
 unexport MAKEFLAGS MFLAGS
 
-.PHONY: help venv site audit test test-all lint unit sanity integration molecule bench lock lab-down clean
+.PHONY: help venv site audit test test-all lint unit sanity integration molecule bench torture lock lab-down clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -43,6 +43,10 @@ molecule: venv ## role scenarios: PLATFORM=containers|uml|qemu|public SCENARIO=e
 
 bench: venv ## measure, and write docs/benchmarks.md
 	@$(BIN)/nox -s bench -- $(ARGS)
+
+torture: venv ## cut the power of machines at work: N=100 SEED=7 ENGINE=uml|qemu RELEASE=12,13 ONLY=encrypt,reencrypt,decrypt,keyslot,backup CUT=8
+	@$(BIN)/nox -s torture -- $(if $(N),--count $(N)) $(if $(SEED),--seed $(SEED)) $(if $(ENGINE),--engine $(ENGINE)) \
+	  $(if $(RELEASE),--release $(RELEASE)) $(if $(ONLY),--only $(ONLY)) $(if $(CUT),--cut $(CUT))
 
 lock: ## make tools/requirements.txt anew from pyproject.toml
 	@$(PYTHON) tools/lock.py

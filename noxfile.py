@@ -55,8 +55,8 @@ def format_check(session: nox.Session) -> None:
 
 @nox.session
 def mypy(session: nox.Session) -> None:
-    """Check the types of all code that is not a test."""
-    session.run("mypy", "-p", "ansible_collections.rootoftrust.linux.plugins", "-p", "lab", "-p", "tools")
+    """Check the types of all code that is not a test, and of the torture."""
+    session.run("mypy", "-p", "ansible_collections.rootoftrust.linux.plugins", "-p", "lab", "-p", "tools", "-p", "tests.torture")
 
 
 @nox.session
@@ -104,8 +104,9 @@ def sanity(session: nox.Session) -> None:
 
 @nox.session
 def integration(session: nox.Session) -> None:
-    """Run the tests on containers and on User Mode Linux and QEMU machines."""
-    session.run("pytest", "tests/integration", _junit(session), *session.posargs, env=_with_programs(session))
+    """Run the tests on containers and on User Mode Linux and QEMU machines, two files at a time."""
+    how = ("-n2", "--dist=loadfile", "--durations=25", _junit(session))
+    session.run("pytest", "tests/integration", *how, *session.posargs, env=_with_programs(session))
 
 
 @nox.session
@@ -123,6 +124,12 @@ def molecule(session: nox.Session, platform: str) -> None:
 def bench(session: nox.Session) -> None:
     """Measure, and write docs/benchmarks.md."""
     session.run("python", "-m", "tests.bench", *session.posargs, env={**_with_programs(session), "PYTHONPATH": str(COLLECTIONS)})
+
+
+@nox.session
+def torture(session: nox.Session) -> None:
+    """Cut the power of machines at work with LUKS volumes, and see that the next run finishes it."""
+    session.run("python", "-m", "tests.torture", *session.posargs, env=_with_programs(session))
 
 
 def run_molecule(session: nox.Session, platform: str, scenarios: list[str], releases: list[str]) -> None:
@@ -146,7 +153,7 @@ def run_molecule(session: nox.Session, platform: str, scenarios: list[str], rele
 
 def _with_programs(session: nox.Session) -> dict[str, str]:
     """The PATH with the programs that tests measure against or serve with, which the host may lack."""
-    folders = session.run("python", "-m", "lab", "program", "rngtest", "sshd", silent=True)
+    folders = session.run("python", "-m", "lab", "program", "rngtest", "sshd", "strace", silent=True)
     return {"PATH": os.pathsep.join([os.environ["PATH"], *str(folders).split()])}
 
 

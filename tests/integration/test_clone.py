@@ -18,6 +18,7 @@ ORIGINAL, CLONE = "it-original", "it-copy"
 IDENTITY = "cat /etc/machine-id /sys/class/dmi/id/product_uuid"
 
 
+@pytest.mark.slow
 def test_a_raw_copy_on_other_hardware_is_a_clone(tmp_path: Path) -> None:
     machines = [up(MachineSpec(ORIGINAL, release="13", engine="qemu"), owner=os.getpid())]
     try:

@@ -18,7 +18,12 @@ from lab.spec import MachineSpec
 from tests.integration.ansible_run import ROOT, Ansible
 
 pytestmark = pytest.mark.uml
-MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
+# What an example needs that the machines do not have by themselves; the kernel with a TPM is made in twenty minutes.
+NEEDS: dict[str, dict[str, str]] = {"tpm2_primary": {"tpm": "2.0"}, "tpm_info": {"tpm": "2.0"}}
+NAMES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
+# Their examples take a minute each, and say little that the modules' own tests do not.
+LONG = {"luks_container", "luks_encryption", "luks_keyslot", "luks_token"}
+MODULES = [pytest.param(name, marks=pytest.mark.slow) if name in {*NEEDS, *LONG} else name for name in NAMES]
 
 
 def examples(module: str) -> str:
@@ -33,7 +38,8 @@ def examples(module: str) -> str:
 
 @pytest.fixture
 def machine(module: str) -> Iterator[Machine]:
-    machine = up(MachineSpec(f"it-{module.replace('_', '-')}", release="13", engine="uml"), owner=os.getpid())
+    name = f"it-example-{module.replace('_', '-')}"
+    machine = up(MachineSpec(name, release="13", engine="uml", disks=("64M",), **NEEDS.get(module, {})), owner=os.getpid())
     yield machine
     machine.down()
 

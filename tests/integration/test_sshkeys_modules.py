@@ -633,6 +633,7 @@ def test_a_run_may_be_cut_at_every_seam(host: Host, story: str) -> None:
     assert cuts >= SEAMS[story]
 
 
+@pytest.mark.slow
 def test_a_run_may_be_killed_at_any_moment(host: Host) -> None:
     """Random moments over the whole run, from its start to its end."""
     host.good(type="ed25519")
