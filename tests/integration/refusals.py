@@ -12,10 +12,12 @@ from typing import Any
 from lab.machine import Machine
 from tests.integration.ansible_run import Ansible
 
+SAID = "/run/refusals.before"  # what the commands before said
+
 
 @dataclass(frozen=True)
 class Row:
-    """Shell commands before and after, what is asked for, and commands that tell what must not have changed."""
+    """Shell commands before (each must do well) and after, what is asked for, and commands that tell what must not have changed."""
 
     before: str
     asked: dict[str, Any]
@@ -45,7 +47,7 @@ def refusals(machine: Machine, ansible: Ansible, module: str, rows: Mapping[str,
     tasks: list[dict[str, Any]] = []
     for name, row in rows.items():
         tasks += [
-            {"name": f"{name}: before", "ansible.builtin.raw": f"{{ {row.before}\n}} >/dev/null 2>&1; {row.look}"},
+            {"name": f"{name}: before", "ansible.builtin.raw": f"( set -e; {row.before}\n) >{SAID} 2>&1 || {{ cat {SAID}; exit 1; }}; {row.look}"},
             {"name": f"{name}: it", f"rootoftrust.linux.{module}": row.asked, "ignore_errors": True},
             {"name": f"{name}: after", "ansible.builtin.raw": f"{row.look}; {{ {row.after}\n}} >/dev/null 2>&1; true"},
         ]

@@ -95,11 +95,18 @@ def opens(machine: Machine, at: str, secret: str = SECRET) -> bool:
     return done.returncode == 0
 
 
+# udev opens a disk that was written to, and the kernel takes no partition table anew while anyone has it open.
+PARTED = (
+    "printf 'label: %s\\nsize=30M\\n' {label} | sfdisk -q --no-reread --no-tell-kernel $d; "
+    "for n in $(seq 100); do blockdev --rereadpt $d && break; sleep 0.1; done; test -b ${{d}}1"
+)
+
+
 # --- what it makes ---------------------------------------------------------------------------------------------------
 
 
 def test_what_was_named_is_wiped_and_a_header_made(machine: Machine, ansible: Ansible, disk: str) -> None:
-    machine.run(f"printf 'label: gpt\\nsize=30M\\n' | sfdisk -q {disk} && mkfs.ext4 -q {disk}1")
+    machine.run(f"set -e; d={disk}; {PARTED.format(label='gpt')}; mkfs.ext4 -q {disk}1")
     asked = {"device": disk, "wipe": ["gpt", "ext4"], "pbkdf": CHEAP, "uuid": UUID, "label": "home", "key_bits": 256}
     with SecretWatch(machine, SECRET):
         result = made(machine, ansible, passphrase=SECRET, **asked)
@@ -202,15 +209,15 @@ REFUSED: dict[str, tuple[str, dict[str, Any], list[str], str]] = {
         {"wipe": ["ext4"]}, ["DISK is in use", "another mount namespace"], "kill $(cat /run/held); " + FREED,
     ),
     "partition table": (
-        "printf 'label: gpt\\nsize=30M\\n' | sfdisk -q $d; mkfs.ext4 -q -U " + UUID + " ${d}1", {},
+        PARTED.format(label="gpt") + "; mkfs.ext4 -q -U " + UUID + " ${d}1", {},
         [f"DISK has a partition table (gpt) and DISK1 has ext4 with UUID {UUID}"], "wipefs -qa ${d}1",
     ),
     "partition table named, but not what is in it": (
-        "printf 'label: dos\\nsize=30M\\n' | sfdisk -q $d; mkswap -U " + UUID + " ${d}1", {"wipe": ["dos"]},
+        PARTED.format(label="dos") + "; mkswap -U " + UUID + " ${d}1", {"wipe": ["dos"]},
         [f"DISK1 has swap with UUID {UUID}, which wipe (dos) does not name"], "wipefs -qa ${d}1",
     ),
     "partition mounted": (
-        "printf 'label: dos\\nsize=30M\\n' | sfdisk -q $d; mkfs.ext4 -q ${d}1; mount -o ro,noload ${d}1 /mnt", {"wipe": ["dos", "ext4"]},
+        PARTED.format(label="dos") + "; mkfs.ext4 -q ${d}1; mount -o ro,noload ${d}1 /mnt", {"wipe": ["dos", "ext4"]},
         ["DISK is mounted at /mnt"], "umount /mnt; wipefs -qa ${d}1",
     ),
     "ext4 without wipe": (f"mkfs.ext4 -q -U {UUID} $d", {}, [f"DISK has ext4 with UUID {UUID}.", f"name it in wipe: {UUID}"], ""),
