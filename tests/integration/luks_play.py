@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,16 @@ class Story:
 
     def opens(self, disk: int, passphrase: str) -> bool:
         return opens(self.machine, self.machine.disks[disk], passphrase)
+
+    def appears(self, *places: str, seconds: float = 90) -> None:
+        """Wait until all of them are mounted from open volumes."""
+        deadline = time.monotonic() + seconds
+        while True:
+            mounted = self.machine.run("findmnt -rno TARGET,SOURCE").stdout
+            if all(f"{place} /dev/mapper/" in mounted for place in places):
+                return
+            assert time.monotonic() < deadline, self.machine.run("systemctl list-jobs; journalctl -b --no-pager | tail -40").stdout
+            time.sleep(0.5)  # between two looks, until the deadline, which fails above
 
     def gpg(self, *arguments: str) -> str:
         command = ["gpg", "--homedir", str(self.gnupg), "--batch", "--quiet", "--passphrase", "", *arguments]

@@ -411,6 +411,7 @@ def test_a_tpm_of_the_old_kind(make: MakeMachine) -> None:
 
 
 @pytest.mark.qemu
+@pytest.mark.slow  # emulated boots; other QEMU machines are booted in every run
 def test_qemu_snapshot_restore_and_resumed_clone_with_tpm_and_rng(make: MakeMachine) -> None:
     one = make("qemu", needs=("own-kernel", "snapshot"), tpm="2.0", disks=("64M",))
     assert one.engine == "qemu"

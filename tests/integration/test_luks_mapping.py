@@ -14,7 +14,8 @@ import pytest
 from lab.machine import Machine, up
 from lab.spec import MachineSpec
 from tests.integration.ansible_run import Ansible
-from tests.integration.secret_watch import SecretWatch
+from tests.integration.module_bench import Bench
+from tests.integration.secret_watch import SecretWatch, told
 
 pytestmark = pytest.mark.uml
 NAME = "it-luks-mapping"
@@ -43,24 +44,26 @@ def disk(machine: Machine) -> Iterator[str]:
     machine.run("umount /mnt; for name in data other lin; do dmsetup remove $name; done 2>/dev/null; true")
 
 
-def calls(machine: Machine, ansible: Ansible, *asked: dict[str, Any]) -> list[dict[str, Any]]:
-    """The results of the module, called once for each of the arguments, in one play, for that is quicker."""
-    tasks = []
-    for number, arguments in enumerate(asked):
-        plain = {name: value for name, value in arguments.items() if name != "check"}
-        task = {"name": f"it {number}.", "rootoftrust.linux.luks_mapping": plain, "check_mode": arguments.get("check", False)}
-        tasks.append({**task, "diff": True, "ignore_errors": True})
-    run = ansible.playbook(json.dumps([{"hosts": machine.name, "gather_facts": False, "tasks": tasks}]))
-    assert SECRET not in run.output
-    return [run.result(machine.name, f"it {number}.") for number in range(len(asked))]
+@pytest.fixture(scope="module")
+def bench(machine: Machine) -> Iterator[Bench]:
+    bench = Bench(machine)
+    yield bench
+    bench.close()
 
 
-def stories(machine: Machine, ansible: Ansible, *asked: dict[str, Any]) -> list[dict[str, Any]]:
+def calls(bench: Bench, *asked: dict[str, Any]) -> list[dict[str, Any]]:
+    """The results of the module, called once for each of the arguments."""
+    results = bench.calls(*[("luks_mapping", arguments) for arguments in asked])
+    assert SECRET not in json.dumps(results)
+    return results
+
+
+def stories(bench: Bench, *asked: dict[str, Any]) -> list[dict[str, Any]]:
     """For each of the arguments: a check run predicts the real one, and the next needs no secret to find nothing to do."""
     three = []
     for arguments in asked:
         three += [{**arguments, "check": True}, arguments, {name: value for name, value in arguments.items() if name != "passphrase"}]
-    results = calls(machine, ansible, *three)
+    results = calls(bench, *three)
     for predicted, result, again in zip(results[::3], results[1::3], results[2::3], strict=True):
         assert not result.get("failed"), result
         for field in ("changed", "steps", "diff", "mappings"):
@@ -70,23 +73,26 @@ def stories(machine: Machine, ansible: Ansible, *asked: dict[str, Any]) -> list[
     return results[1::3]
 
 
-def test_a_volume_is_opened_changed_while_it_is_mounted_and_closed(machine: Machine, ansible: Ansible, disk: str) -> None:
+def test_a_volume_is_opened_changed_while_it_is_mounted_and_closed(machine: Machine, bench: Bench, ansible: Ansible, disk: str) -> None:
     one = {"name": "data", "device": disk, "passphrase": SECRET}
-    (opened,) = stories(machine, ansible, {**one, "discard": True})
+    tasks = [{"rootoftrust.linux.luks_mapping": one}, {"rootoftrust.linux.luks_mapping": {**one, "state": "closed"}}]
+    with SecretWatch(machine, SECRET):
+        run = ansible.playbook(json.dumps([{"hosts": machine.name, "gather_facts": False, "tasks": tasks}]), "-vvvv")
+    assert (run.rc, told(run.output, SECRET)) == (0, [])
+    (opened,) = stories(bench, {**one, "discard": True})
     assert opened["mappings"][0]["flags"] == ["discards"]
     machine.run("mkfs.ext4 -q /dev/mapper/data && mount /dev/mapper/data /mnt && echo here > /mnt/file")
     queues = {"no_read_workqueue": True, "no_write_workqueue": True}
     lasting = {**one, "persistent": True}
     changes: list[dict[str, Any]] = [{**one, **queues}, {**lasting, "discard": False}, {**lasting, "no_read_workqueue": False}]
-    with SecretWatch(machine, SECRET):
-        first, second, third = stories(machine, ansible, *changes)
+    first, second, third = stories(bench, *changes)
     assert first["mappings"][0]["flags"] == ["discards", "no_read_workqueue", "no_write_workqueue"], "the others stay"
     assert second["mappings"][0]["persistent_flags"] == ["no_read_workqueue", "no_write_workqueue"]
     assert third["mappings"][0]["flags"] == third["mappings"][0]["persistent_flags"] == ["no_write_workqueue"]
     assert machine.run("cat /mnt/file").stdout == "here\n", "it was mounted all the time"
     assert "no-write-workqueue" in machine.run(f"cryptsetup luksDump {disk}").stdout
     refused, kept, read_only, wrong, right = calls(
-        machine, ansible, {"name": "data", "state": "closed"}, {**one, "no_write_workqueue": False}, {**one, "read_only": True},
+        bench, {"name": "data", "state": "closed"}, {**one, "no_write_workqueue": False}, {**one, "read_only": True},
         {**one, "passphrase": "wrong", "verify": True}, {**one, "verify": True},
     )  # fmt: skip
     assert "/dev/mapper/data is mounted at /mnt" in refused["msg"]
@@ -95,19 +101,19 @@ def test_a_volume_is_opened_changed_while_it_is_mounted_and_closed(machine: Mach
     assert "does not open" in wrong["msg"]
     assert (right["changed"], right["mappings"][0]["proven"]) == (False, True)
     machine.run("umount /mnt")
-    turned, closed = stories(machine, ansible, {**one, "read_only": True}, {"name": "data", "device": disk, "state": "closed"})
+    turned, closed = stories(bench, {**one, "read_only": True}, {"name": "data", "device": disk, "state": "closed"})
     assert turned["mappings"][0]["read_only"] is True and "Close data, and open it read-only" in turned["steps"][0]
     assert closed["mappings"][0] == {**closed["mappings"][0], "state": "closed", "path": None, "flags": []}
 
 
-def test_names_that_belong_to_something_else_are_left_alone(machine: Machine, ansible: Ansible, disk: str) -> None:
+def test_names_that_belong_to_something_else_are_left_alone(machine: Machine, bench: Bench, disk: str) -> None:
     other = machine.disks[1]
     machine.run(f"cryptsetup luksFormat -q --type luks2 {CHEAP} --key-file - {other}", stdin=SECRET)
     machine.run(f"cryptsetup open --key-file - {other} data", stdin=SECRET)
     machine.run(f'echo "0 1000 linear {disk} 40000" | dmsetup create lin')
     one = {"name": "data", "device": disk, "passphrase": SECRET}
     results = calls(
-        machine, ansible, one, {"name": "data", "device": disk, "state": "closed"}, {"name": "lin", "state": "closed"},
+        bench, one, {"name": "data", "device": disk, "state": "closed"}, {"name": "lin", "state": "closed"},
         {"name": "second", "device": other, "passphrase": SECRET}, {"name": "second", "device": other, "state": "closed"},
     )  # fmt: skip
     for result in results[:2]:
@@ -119,25 +125,25 @@ def test_names_that_belong_to_something_else_are_left_alone(machine: Machine, an
     assert machine.run("ls /dev/mapper").stdout.split() == ["control", "data", "lin"]
 
 
-def test_wrong_secrets_and_other_kinds_of_volumes(machine: Machine, ansible: Ansible, disk: str) -> None:
+def test_wrong_secrets_and_other_kinds_of_volumes(machine: Machine, bench: Bench, disk: str) -> None:
     one: dict[str, Any] = {"name": "data", "device": disk}
-    wrong, none, missing = calls(machine, ansible, {**one, "passphrase": "wrong"}, one, {**one, "header": "/root/none", "passphrase": "x"})
+    wrong, none, missing = calls(bench, {**one, "passphrase": "wrong"}, one, {**one, "header": "/root/none", "passphrase": "x"})
     assert f"The secret that is to unlock {disk} does not open it" in wrong["msg"]
     assert "no secret is given" in none["msg"]
     assert "/root/none has no LUKS header" in missing["msg"]
     machine.run(f"wipefs -qa {disk}; rm -f /root/head")
     machine.run(f"cryptsetup luksFormat -q --type luks2 {CHEAP} --header /root/head --key-file - {disk}", stdin=SECRET)
     detached = {**one, "header": "/root/head", "passphrase": SECRET}
-    stories(machine, ansible, {**detached, "discard": True}, {**detached, "discard": False}, {"name": "data", "state": "closed"})
+    stories(bench, {**detached, "discard": True}, {**detached, "discard": False}, {"name": "data", "state": "closed"})
     machine.run(f"cryptsetup luksFormat -q --type luks1 --pbkdf-force-iterations 1000 --key-file - {disk}", stdin=SECRET)
     stories(
-        machine, ansible, {**one, "passphrase": SECRET}, {**one, "same_cpu_crypt": True, "passphrase": SECRET}, {**one, "state": "closed"}
+        bench, {**one, "passphrase": SECRET}, {**one, "same_cpu_crypt": True, "passphrase": SECRET}, {**one, "state": "closed"}
     )
 
 
-def test_a_volume_whose_reencryption_waits_is_opened(machine: Machine, ansible: Ansible, disk: str) -> None:
+def test_a_volume_whose_reencryption_waits_is_opened(machine: Machine, bench: Bench, disk: str) -> None:
     machine.run(f"cryptsetup reencrypt -q --init-only {CHEAP} --key-file - {disk}", stdin=SECRET)
     one = {"name": "data", "device": disk, "passphrase": SECRET}
-    opened, refused = calls(machine, ansible, one, {**one, "discard": True})
+    opened, refused = calls(bench, one, {**one, "discard": True})
     assert opened["mappings"][0]["reencryption"] is True and "in the middle of its reencrypt" in opened["steps"][0]
     assert "changes nothing of it while that lasts" in refused["msg"]

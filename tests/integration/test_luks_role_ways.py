@@ -97,15 +97,6 @@ class Ways(Story):
         """Reboot; both volumes are there with nobody asked."""
         self.machine.reboot_wait()
         self.appears("/home", "/srv/data")
-
-    def appears(self, *places: str, seconds: float = 90) -> None:
-        deadline = time.monotonic() + seconds
-        while True:
-            mounted = self.machine.run("findmnt -rno TARGET,SOURCE").stdout
-            if all(f"{place} /dev/mapper/" in mounted for place in places):
-                break
-            assert time.monotonic() < deadline, self.machine.run("systemctl list-jobs; journalctl -b --no-pager | tail -40").stdout
-            time.sleep(0.5)  # between two looks, until the deadline, which fails above
         assert self.whole()
 
 
@@ -309,5 +300,6 @@ def test_the_passphrase_stays_until_the_escrow_was_read_back(waiting: Ways) -> N
     assert opens(machine, machine.disks[0], waiting.recovery_key())
     machine.reboot_wait()
     waiting.appears("/home")
+    assert waiting.whole()
     assert waiting.play("encrypt_home").changed(machine.name) == []
     assert waiting.play("audit", *VERIFY).rc == 0

@@ -109,6 +109,7 @@ def test_a_run_that_is_killed_before_the_proof_is_finished_by_the_next(machine: 
     assert (token["tpm2-pcrs"], token.get("tpm2-pin", False)) == ([], False)
 
 
+@pytest.mark.slow  # emulated boots; in every run a key file opens a /home after a power cut: test_luks_encryption.py
 def test_after_a_power_cut_the_volume_is_opened_at_boot_with_nobody_there(machine: Machine, ansible: Ansible) -> None:
     disk = machine.disks[0]
     assert ask(ansible, machine, tpm2_pcrs=[7], exclusive=True)["changed"] is True
