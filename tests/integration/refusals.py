@@ -46,8 +46,9 @@ def refusals(machine: Machine, ansible: Ansible, module: str, rows: Mapping[str,
     """Each row's refusal, and all that Ansible printed."""
     tasks: list[dict[str, Any]] = []
     for name, row in rows.items():
+        before = f"( set -e; {row.before}\n) >{SAID} 2>&1 || {{ cat {SAID}; exit 1; }}"
         tasks += [
-            {"name": f"{name}: before", "ansible.builtin.raw": f"( set -e; {row.before}\n) >{SAID} 2>&1 || {{ cat {SAID}; exit 1; }}; {row.look}"},
+            {"name": f"{name}: before", "ansible.builtin.raw": f"{before}; {row.look}"},
             {"name": f"{name}: it", f"rootoftrust.linux.{module}": row.asked, "ignore_errors": True},
             {"name": f"{name}: after", "ansible.builtin.raw": f"{row.look}; {{ {row.after}\n}} >/dev/null 2>&1; true"},
         ]

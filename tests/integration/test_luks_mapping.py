@@ -136,9 +136,7 @@ def test_wrong_secrets_and_other_kinds_of_volumes(machine: Machine, bench: Bench
     detached = {**one, "header": "/root/head", "passphrase": SECRET}
     stories(bench, {**detached, "discard": True}, {**detached, "discard": False}, {"name": "data", "state": "closed"})
     machine.run(f"cryptsetup luksFormat -q --type luks1 --pbkdf-force-iterations 1000 --key-file - {disk}", stdin=SECRET)
-    stories(
-        bench, {**one, "passphrase": SECRET}, {**one, "same_cpu_crypt": True, "passphrase": SECRET}, {**one, "state": "closed"}
-    )
+    stories(bench, {**one, "passphrase": SECRET}, {**one, "same_cpu_crypt": True, "passphrase": SECRET}, {**one, "state": "closed"})
 
 
 def test_a_volume_whose_reencryption_waits_is_opened(machine: Machine, bench: Bench, disk: str) -> None:
