@@ -18,7 +18,7 @@ from tests.integration.ansible_run import ROOT, Ansible, Run
 PLAYBOOKS = ROOT / "playbooks"
 CHEAP = {"type": "argon2id", "memory": 32, "iterations": 4, "threads": 1}  # for tests only
 TANG_URL = "http://127.0.0.1"
-TOKEN_PIN, TOKEN_URI = "73451", "pkcs11:token=disk;object=disk"
+TOKEN_PIN, TOKEN_URI = "73451-of-the-disk", "pkcs11:token=disk;object=disk"
 
 # Stands before cryptsetup and notes how it was called; what it is given by standard input goes past it.
 _NOTING = """#!/bin/sh
