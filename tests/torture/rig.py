@@ -49,7 +49,7 @@ _SLOWED = 2.2
 _CALLS = (
     "write,pwrite64,writev,pwritev,fsync,fdatasync,rename,renameat,renameat2,link,linkat,unlink,unlinkat,symlink,symlinkat,ftruncate,ioctl"
 )
-_LONGEST_RUN = 300.0  # seconds that a job may take
+_LONGEST_RUN = {"uml": 300.0, "qemu": 3600.0}  # seconds that a job may take; QEMU may have to emulate the processor
 _LAST = 8  # seams of a process that are its end
 
 _WRAPPER = """\
@@ -154,6 +154,7 @@ class Rig:
 
     def __init__(self, name: str, release: str, engine: str, *disks: str) -> None:
         self.release = release
+        self.longest = _LONGEST_RUN[engine]
         self.machine = up(MachineSpec(name, release=release, engine=engine, disks=disks), owner=os.getpid())
         self.disk = self.machine.disks[0]
         self._folder = Path(tempfile.mkdtemp(prefix="torture-"))
@@ -168,18 +169,18 @@ class Rig:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def run(self, command: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return self.machine.run(command, stdin=stdin, check=check, timeout=_LONGEST_RUN)
+        return self.machine.run(command, stdin=stdin, check=check, timeout=self.longest)
 
     def play(self, *tasks: dict[str, Any]) -> Run:
         """Run tasks as a user does."""
-        return self.ansible.playbook(self._play(tasks), timeout=_LONGEST_RUN)
+        return self.ansible.playbook(self._play(tasks), timeout=self.longest)
 
     def _play(self, tasks: tuple[dict[str, Any], ...]) -> str:
         named = [{"name": f"task {number}", **task} for number, task in enumerate(tasks)]
         return json.dumps([{"hosts": self.machine.name, "gather_facts": False, "tasks": named}])
 
     def _install(self) -> None:
-        self.machine.run("apt-get install -y -qq strace dmsetup > /dev/null 2>&1; strace -V > /dev/null", timeout=_LONGEST_RUN)
+        self.machine.run("apt-get install -y -qq strace dmsetup > /dev/null 2>&1; strace -V > /dev/null", timeout=self.longest)
         self.run(f"mkdir -p {_FILES}/real && ln -s /usr/bin/python3 {_FILES}/real/python3")
         for name, path in _WRAPPED.items():
             self.run(f"[ ! -e {path} ] || cp {path} {_FILES}/real/")
@@ -283,8 +284,7 @@ class Rig:
         time.sleep(seconds)
         return said
 
-    @staticmethod
-    def _until(condition: Callable[[], bool], job: subprocess.Popen[bytes], started: float, pause: float) -> str:
+    def _until(self, condition: Callable[[], bool], job: subprocess.Popen[bytes], started: float, pause: float) -> str:
         asked = time.monotonic()
         while not condition():
             now = time.monotonic()
@@ -292,7 +292,7 @@ class Rig:
                 asked = now
                 if job.poll() is not None:
                     return f"the job was over before ({job.returncode})"
-                if now - started > _LONGEST_RUN:
+                if now - started > self.longest:
                     return "the job hung"
             if pause:
                 time.sleep(pause)
