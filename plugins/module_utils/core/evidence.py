@@ -11,6 +11,7 @@ from typing import Any, Iterable, Mapping
 
 VERSION = "0.1.0"  # of the collection, as in galaxy.yml
 SCHEMA = 1  # docs/evidence.md says what changes it
+MOST_KEYS = 8  # of the kernel that the summary names one by one
 SUFFIX = "_evidence"  # a role leaves its evidence in the fact <role>_evidence
 
 
@@ -82,6 +83,8 @@ def summary(told: Mapping[str, Any]) -> list[str]:
         if entropy:
             lines.append("    " + _entropy_line(entropy))
         lines += ["    " + line for line in _key_lines(host["evidence"].get("ssh_host_keys") or {})]
+        lines += ["    " + line for line in _tpm_lines(host["evidence"].get("tpm") or {})]
+        lines += ["    " + line for line in _kernel_key_lines(host["evidence"].get("kernel_keys") or {})]
         lines += ["    " + line for line in _volume_lines(host["evidence"].get("luks") or {})]
     return lines
 
@@ -103,6 +106,34 @@ def _key_lines(keys: Mapping[str, Any]) -> list[str]:
         f"ssh host key: {key['type']} {key['fingerprint'] or 'to be made'}" + (" (served)" if key["fingerprint"] in served else "")
         for key in keys.get("keys") or []
     ]
+
+
+def _tpm_lines(tpm: Mapping[str, Any]) -> list[str]:
+    if not tpm:
+        return []
+    if not tpm.get("present"):
+        return ["TPM: none"]
+    told = [f"TPM {tpm['version']} of {tpm['manufacturer']}"]
+    if (tpm.get("lockout") or {}).get("active"):
+        told.append("in LOCKOUT")
+    handles = [f"{found['handle']} ({found['algorithm']})" for found in tpm.get("persistent") or []]
+    return [", ".join(told) + (f": {', '.join(handles)}" if handles else "")]
+
+
+def _kernel_key_lines(told: Mapping[str, Any]) -> list[str]:
+    """Each key by its name, or where they are many how many there are of each type."""
+    keys = [key for key in told.get("keys") or [] if key["type"] != "keyring"]
+    if not keys:
+        return []
+    if len(keys) <= MOST_KEYS:
+        names = [
+            f"{key['description']} ({key['type']}" + ("" if key.get("state", "valid") == "valid" else f", {str(key['state']).upper()}") + ")"
+            for key in keys
+        ]
+    else:
+        kinds = [key["type"] for key in keys]
+        names = [f"{kinds.count(kind)} {kind}" for kind in sorted(set(kinds))]
+    return [f"kernel keys: {', '.join(names)}"]
 
 
 def _volume_lines(luks: Mapping[str, Any]) -> list[str]:

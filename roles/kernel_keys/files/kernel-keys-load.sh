@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Loads the keys that a table names, each from the first of its files that the kernel takes. One that is there is left alone.
-# A line of the table: type keyring description permissions timeout options files, "-" for nothing, "," between several.
-set -u
+# A line of the table: type keyring description permissions timeout options files, with tabs between them, "-" for nothing, "," between
+# several.
+set -uf
 
 # The number of the keyring at the end of a path such as @u/app/cache. What is missing of it is made.
 keyring() {
@@ -36,7 +37,8 @@ load() {
 
 keyctl link @u @s 2>/dev/null # a master in @u is found, and what is loaded can be given permissions
 failed=0
-while read -r type path description permissions timeout options files; do
+tab=$(printf '\t')
+while IFS=$tab read -r type path description permissions timeout options files; do
     case $type in '' | '#'*) continue ;; esac
     if ! at=$(keyring "$path"); then
         echo "$type:$description: the keyring $path cannot be made" >&2
@@ -45,11 +47,13 @@ while read -r type path description permissions timeout options files; do
     fi
     keyctl search "$at" "$type" "$description" >/dev/null 2>&1 && continue
     id=
-    for file in $(echo "$files" | tr , ' '); do
+    IFS=,
+    for file in $files; do
         id=$(load "$type" "$description" "$options" "$file" "$at") && break
         echo "$type:$description: the kernel does not take $file" >&2
         id=
     done
+    unset IFS
     if [ -z "$id" ]; then
         failed=1
         continue

@@ -31,6 +31,23 @@ GOOD = {
         "hwrng": {"current": "virtio_rng.0"},
     },
     "ssh_host_keys_evidence": {"keys": [KEY], "served": [{"fingerprint": "SHA256:K3oBJ5n4"}], "due": False},
+    "tpm_evidence": {
+        "present": True,
+        "version": "2.0",
+        "manufacturer": "IBM",
+        "lockout": {"active": True, "failures": 4},
+        "persistent": [{"handle": "0x81000001", "algorithm": "ecc256"}],
+    },
+    "kernel_keys_evidence": {
+        "keys": [
+            {"type": "keyring", "description": "app", "permissions": "3f010000", "state": "valid"},
+            {"type": "trusted", "description": "kmk", "permissions": "3f010000", "state": "valid"},
+            {"type": "encrypted", "description": "evm-key", "permissions": "3f010000", "state": "expired"},
+        ],
+        "blobs": [],
+        "types": {},
+        "quota": {},
+    },
     "luks_evidence": {
         "volumes": [
             {
@@ -74,7 +91,7 @@ def test_the_version_is_the_collections() -> None:
 
 def test_only_what_roles_left_goes_in(fleet: dict[str, Any]) -> None:
     assert list(fleet["hosts"]) == ["a-bad", "b-good", "c-gone"]
-    assert sorted(fleet["hosts"]["b-good"]["evidence"]) == ["entropy", "luks", "ssh_host_keys"]
+    assert sorted(fleet["hosts"]["b-good"]["evidence"]) == ["entropy", "kernel_keys", "luks", "ssh_host_keys", "tpm"]
     assert fleet["hosts"]["a-bad"]["evidence"] == {}
     assert {name: host["outcome"] for name, host in fleet["hosts"].items()} == {"a-bad": "failed", "b-good": "ok", "c-gone": "unreachable"}
 
@@ -94,6 +111,8 @@ def test_the_summary_says_what_a_person_wants_to_know(fleet: dict[str, Any]) -> 
         "  b-good: ok",
         "    entropy: healthy, 256 of 256 bits, fed by kernel from virtio_rng.0",
         "    ssh host key: ed25519 SHA256:K3oBJ5n4 (served)",
+        "    TPM 2.0 of IBM, in LOCKOUT: 0x81000001 (ecc256)",
+        "    kernel keys: kmk (trusted), evm-key (encrypted, EXPIRED)",
         "    volume home: encrypted, opened by passphrase, tpm2, recovery key 1",
         "    home: it is not open.",
         "  c-gone: unreachable",
@@ -105,3 +124,14 @@ def test_keys_to_be_made_are_told_in_a_check_run() -> None:
     fleet = told(a=HostEvidence.from_variables("a", variables, reached=True))
     jsonschema.validate(fleet, SCHEMA)
     assert summary(fleet)[-1] == "    ssh host key: ed25519 to be made"
+
+
+def test_many_keys_are_counted_and_a_host_may_have_no_tpm() -> None:
+    keys = [{"type": "user", "description": f"key-{number}", "permissions": "3f010000", "state": "valid"} for number in range(200)]
+    variables = {
+        "kernel_keys_evidence": {"keys": [*keys, {**keys[0], "type": "logon"}], "blobs": [], "types": {}, "quota": {}},
+        "tpm_evidence": {"present": False, "version": "", "lockout": None, "persistent": []},
+    }
+    fleet = told(a=HostEvidence.from_variables("a", variables, reached=True))
+    jsonschema.validate(fleet, SCHEMA)
+    assert summary(fleet)[-2:] == ["    TPM: none", "    kernel keys: 1 logon, 200 user"]
