@@ -82,6 +82,7 @@ def test_a_token_that_systemd_calls_enrolled_but_is_dead_is_enrolled_again(machi
     assert len(tokens(machine)) == 1
 
 
+@pytest.mark.slow  # emulated enrolments, four of them
 def test_pcrs_and_pin_are_changed_by_a_new_token_before_the_old_one_goes(machine: Machine, ansible: Ansible) -> None:
     done = ask(ansible, machine, tpm2_pcrs=[7], tpm2_pin=PIN, exclusive=True)
     assert verbs(done) == ["Enrol", "Remove"]
