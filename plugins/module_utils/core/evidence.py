@@ -126,14 +126,15 @@ def _kernel_key_lines(told: Mapping[str, Any]) -> list[str]:
     if not keys:
         return []
     if len(keys) <= MOST_KEYS:
-        names = [
-            f"{key['description']} ({key['type']}" + ("" if key.get("state", "valid") == "valid" else f", {str(key['state']).upper()}") + ")"
-            for key in keys
-        ]
+        names = [f"{key['description']} ({key['type']}{_unless_valid(key.get('state', 'valid'))})" for key in keys]
     else:
         kinds = [key["type"] for key in keys]
         names = [f"{kinds.count(kind)} {kind}" for kind in sorted(set(kinds))]
     return [f"kernel keys: {', '.join(names)}"]
+
+
+def _unless_valid(state: str) -> str:
+    return "" if state == "valid" else f", {state.upper()}"
 
 
 def _volume_lines(luks: Mapping[str, Any]) -> list[str]:
