@@ -15,7 +15,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 BIN = Path(sys.executable).parent
-ASKED = ("__luks_due", "__luks_waiting", "__luks_unlocks", "__luks_stopping", "__luks_removals", "__luks_provable_tokens")
+ASKED = (
+    "__luks_due",
+    "__luks_waiting",
+    "__luks_unlocks",
+    "__luks_stopping",
+    "__luks_removals",
+    "__luks_provable_tokens",
+    "__luks_crypttab",
+    "__luks_mounts",
+)
 HOME: dict[str, Any] = {"mount": "/home", "unlock": {"key_file": {}}}
 RECOVERY = {"recipients": ["BEGIN PGP PUBLIC KEY BLOCK"], "tasks": "/keep.yml"}
 GIVEN = {"home": {"passphrase": "new", "unlock": "old"}}
@@ -59,6 +68,8 @@ TOKEN = {"pkcs11": {"uri": "pkcs11:token=a"}}
 GOING: dict[str, Any] = {"passphrase": {"keep": False}, "key_file": {}}
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "all is there": (HOME, seen(KEY_FILE, PASSPHRASE), {}),
+    "a TPM": ({**HOME, "unlock": {"tpm2": {"pcrs": [7]}}}, seen(PASSPHRASE), {}),
+    "a security token": ({**HOME, "unlock": TOKEN, "crypttab_options": ["tries=2"]}, seen(PASSPHRASE), {}),
     "plain": (HOME, plain("nodev"), {}),
     "plain, no boot waits for it": (HOME, plain("nodev", "nofail"), {}),
     "a PIN is needed": ({**HOME, "unlock": {"key_file": {}, **TOKEN}}, seen(KEY_FILE, PASSPHRASE), {}),
@@ -115,6 +126,24 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
 )
 def test_secrets_are_asked_for_where_a_change_needs_one(made: dict[str, dict[str, Any]], case: str, due: list[str]) -> None:
     assert made[case]["__luks_due"] == due
+
+
+@pytest.mark.parametrize(
+    ("case", "key_file", "options", "awaited"),
+    [
+        ("a TPM", "none", ["tpm2-device=auto", "tries=5"], True),
+        ("a security token", "none", ["pkcs11-uri=auto", "tries=2"], False),
+        # Beside a token's option systemd takes it for that token's encrypted key, and opens nothing.
+        ("a PIN is needed", "/etc/cryptsetup-keys.d/home.key", ["tries=5"], True),
+    ],
+)
+def test_a_boot_tries_the_key_file_or_the_token(
+    made: dict[str, dict[str, Any]], case: str, key_file: str, options: list[str], awaited: bool
+) -> None:
+    (entry,) = made[case]["__luks_crypttab"]
+    assert (entry["key_file"], entry["options"]) == (key_file, ["luks", "nofail", "x-systemd.device-timeout=90s", *options])
+    (mount,) = made[case]["__luks_mounts"]
+    assert ("x-systemd.before=local-fs.target" in mount["options"]) is awaited
 
 
 @pytest.mark.parametrize(
