@@ -77,7 +77,7 @@ def one_cut(job: Job, profile: Profile, seed: int, number: int) -> Outcome:
 def group(name: str, release: str, numbers: Sequence[int], settings: Settings) -> list[Outcome]:
     """All cuts of one job on one machine."""
     kind = JOBS[name]
-    rig = Rig(f"torture-{name}-{release}-{os.getpid()}"[:30], release, settings.engine, kind.disk)
+    rig = Rig(f"torture-{name}-{release}-{os.getpid()}"[:30], release, settings.engine, kind.disk[settings.engine])
     outcomes = []
     try:
         job = kind(rig)

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from tests.integration.ansible_run import Run
 from tests.torture.rig import CHEAP, CHEAP_OPTIONS, KEY, MOUNT, SECRET, Rig
@@ -16,6 +17,7 @@ _LUKS_UUID = "11111111-2222-4333-8444-555555555555"
 _PLAIN_UUID = "66666666-7777-4888-8999-aaaaaaaaaaaa"
 NAME = "torture"
 _ATTEMPTS = 4
+_SMALL = {"uml": "96M", "qemu": "96M"}
 
 
 class Broken(Exception):
@@ -25,13 +27,13 @@ class Broken(Exception):
 class Job(ABC):
     """One job on one machine.
 
-    :cvar disk: the size of the disk that it is done to.
+    :cvar disk: the size of the disk that it is done to, by the machine's engine: emulated, a MiB takes a second.
     :cvar files: how many files of about 1 MiB are on it.
     :cvar tears: whether it writes over the first bytes of the disk, so that a cut may tear what was there.
     """
 
     name: str
-    disk = "256M"
+    disk: ClassVar[Mapping[str, str]] = {"uml": "256M", "qemu": "192M"}
     files = 30
     tears = False
 
@@ -133,7 +135,7 @@ class HeaderBackup(Job):
     """A backup of a header that has changed; the older backup is to go."""
 
     name = "backup"
-    disk = "96M"
+    disk = _SMALL
     _folder = "/var/backups/luks"
 
     def prepare(self) -> None:
@@ -166,7 +168,7 @@ class KeyslotRotation(Job):
     """Another passphrase in place of the one that the keyslot of that name has."""
 
     name = "keyslot"
-    disk = "96M"
+    disk = _SMALL
     _old, _new = "the passphrase of yesterday", "the passphrase of today"
 
     def prepare(self) -> None:

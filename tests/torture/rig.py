@@ -50,6 +50,7 @@ _CALLS = (
     "write,pwrite64,writev,pwritev,fsync,fdatasync,rename,renameat,renameat2,link,linkat,unlink,unlinkat,symlink,symlinkat,ftruncate,ioctl"
 )
 _LONGEST_RUN = {"uml": 300.0, "qemu": 3600.0}  # seconds that a job may take; QEMU may have to emulate the processor
+_KEPT = "kept"
 _LAST = 8  # seams of a process that are its end
 
 _WRAPPER = """\
@@ -196,13 +197,20 @@ class Rig:
         return ENGINES[self.machine.engine].disk_files(record)
 
     def keep(self) -> None:
-        """Keep the disks as they are now."""
+        """Keep the machine as it is now; where a boot is emulated, with all that runs in it."""
+        if self.machine.engine == "qemu":
+            self.run("sync")
+            self.machine.snapshot(_KEPT)
+            return
         self.machine.shutdown()
         self._copy(self.files(), [Path(f"{path}.kept") for path in self.files()])
         self.machine.start()
 
     def put_back(self) -> None:
-        """Boot the disks that were kept."""
+        """Go back to what was kept."""
+        if self.machine.engine == "qemu":
+            self.machine.restore(_KEPT)
+            return
         self.machine.kill()
         self._copy([Path(f"{path}.kept") for path in self.files()], self.files())
         self.machine.start()
