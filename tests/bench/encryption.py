@@ -59,7 +59,7 @@ class Bench:
         return f"umount {MOUNT} && {checked} && resize2fs -f {disk} {_SHRUNK.format(disk=disk)} > /dev/null 2>&1"
 
     def _begin(self) -> str:
-        common = f"--encrypt -q --type luks2 {CHEAP_OPTIONS} --reduce-device-size 64M --key-file {KEY}"
+        common = f"--encrypt -q --type luks2 {CHEAP_OPTIONS} --reduce-device-size 32M --key-file {KEY}"
         return f"cd /run && cryptsetup reencrypt {common}"
 
     def offline(self) -> Time:
