@@ -36,7 +36,7 @@ def test_the_unit_has_loaded_them_at_boot(host: Host) -> None:
     assert 0 < started <= ready, "before the services of the system"
 
 
-@pytest.mark.parametrize(("name", "file"), [("kmk-user", "/etc/keys/kmk-user.blob"), ("a name with blanks", "/etc/keys/a name.key")])
+@pytest.mark.parametrize(("name", "file"), [("kmk-user", "/etc/keys/kmk-user.blob"), ("app-secret", "/etc/keys/app secret.key")])
 def test_a_user_key_is_that_of_its_file(host: Host, name: str, file: str) -> None:
     kept = host.check_output("sha256sum < %s", file)
     assert host.check_output("keyctl pipe %s | sha256sum", number(host, "user", name)) == kept
