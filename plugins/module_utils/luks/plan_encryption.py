@@ -282,8 +282,8 @@ def needs_secret(situation: Situation, wish: Wish) -> bool:
     if situation.is_early:
         return True
     if header.work is not None:
-        # Where only the end of a new volume key is left to be written, nothing is opened, and cryptsetup 2.3.7 cannot try a secret: it fails
-        # at the keyslot of the old key, which the data no longer has.
+        # Where only the end of a new volume key is left to be written, nothing is opened, and cryptsetup 2.3.7 cannot try a secret: it
+        # fails at the keyslot of the old key, which the data no longer has.
         return not situation.background.active and not (situation.over and header.work.mode == REENCRYPT)
     return bool(_due(situation, wish, header))
 

@@ -301,6 +301,16 @@ def test_when_a_key_is_derived_to_look() -> None:
     assert not plan.needs_secret(situation(encrypted(), volume_key="2027"), replace(WISH, volume_key="2027"))
 
 
+def test_the_end_of_a_new_volume_key_is_written_without_a_trial_of_the_secret() -> None:
+    """cryptsetup 2.3.7 can try none then."""
+    rekeying = situation(encrypted(luks(Work("reencrypt", "forward", "checksum"))))
+    assert plan.needs_secret(rekeying, WISH)
+    over = replace(rekeying, over=True)
+    assert not plan.needs_secret(over, WISH)
+    assert actions(over)[:2] == [plan.BACK_UP, plan.FINISH]
+    assert plan.needs_secret(situation(encrypted(luks(ENCRYPTING)), note=PROVEN, over=True), WISH), "its volume may have to be opened"
+
+
 @pytest.mark.parametrize("size", [SIZE, SIZE - plan.ROOM])
 def test_what_a_resize2fs_that_was_cut_has_changed_is_taken_back_and_then_done_anew(size: int) -> None:
     broken = replace(FULL, size=size, fault="has errors, says its superblock")
