@@ -13,6 +13,7 @@ import pytest
 
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError, ToolFailed
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.runner import Runner
+from ansible_collections.rootoftrust.linux.plugins.module_utils.core.secret import Secret
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks import block_device
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.blkid import Blkid
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.cryptsetup import Cryptsetup
@@ -173,3 +174,40 @@ def test_what_is_no_device(tmp_path: Path) -> None:
     for path, message in ((str(tmp_path), "neither a block device"), (str(tmp_path / "no"), "There is no"), (os.devnull, "neither")):
         with pytest.raises(RootOfTrustError, match=message):
             block_device.size(path)
+
+
+class Trials(Programs):
+    """cryptsetup 2.3.7 as it answers a trial of a secret, by whether it is right; recorded in the middle of a reencryption."""
+
+    def __init__(self, right: bool, slots: tuple[int, ...], version: str = "cryptsetup 2.3.7", dump: str = "reencrypt-init") -> None:
+        super().__init__(
+            luksDump=recorded(f"cryptsetup-2.3.7-luks2-{dump}.txt"), json=UNKNOWN_OPTION, isLuks=(0, "", ""), version=(0, version, "")
+        )
+        self.right, self.slots = right, slots
+
+    def run_command(self, args: list[str], **_options: Any) -> tuple[int, bytes, bytes]:
+        words = args[5:]
+        if words[0] != "open":
+            return super().run_command(args)
+        slots = [int(word.partition("=")[2]) for word in words if word.startswith("--key-slot=")] or list(self.slots)
+        if self.right and set(slots) & set(self.slots):
+            return 1, b"", b"Command failed with code -1 (wrong or missing parameters)." if "--verbose" in words else b""
+        return 2, b"", b"No key available with this passphrase."
+
+    def asked(self) -> Cryptsetup:
+        return Cryptsetup(Runner(self))
+
+
+def test_a_secret_is_tried_in_the_middle_of_a_reencryption_with_an_old_cryptsetup() -> None:
+    right, wrong, secret = Trials(True, (0, 1)).asked(), Trials(False, (0, 1)).asked(), Secret(b"secret")
+    assert (right.opens("x", secret), wrong.opens("x", secret)) == (True, False)
+    assert (right.unlocked_by("x", secret), wrong.unlocked_by("x", secret)) == (0, None)
+    assert Trials(True, (1,)).asked().unlocked_by("x", secret) == 1
+
+
+def test_a_failure_without_a_word_is_one_anywhere_else() -> None:
+    newer = Trials(True, (0,), version="cryptsetup 2.6.1").asked()
+    with pytest.raises(ToolFailed):
+        newer.opens("x", Secret(b"secret"))
+    with pytest.raises(ToolFailed):
+        Trials(True, (0,), dump="rich").asked().unlocked_by("x", Secret(b"secret"))
