@@ -32,7 +32,7 @@ class ActionModule(ActionBase):
         while _running(latest):
             for line in watch.look(latest["encryptions"]):
                 self._display.display(f"  {variables.get('inventory_hostname')}: {line}")
-            time.sleep(float(arguments.get("poll", 5)))
+            time.sleep(float(arguments.get("poll", 5)))  # the user's own pause between two looks
             latest = self._execute_module(module_name=MODULE, module_args=arguments, task_vars=task_vars)
             first = _both(first, latest)
         first["waited_seconds"] = round(time.monotonic() - began, 1)

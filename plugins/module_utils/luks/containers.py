@@ -172,7 +172,7 @@ def _claimed(path: str) -> bool:
     while claimed(path):
         if time.monotonic() > deadline:
             return True
-        time.sleep(0.1)
+        time.sleep(0.1)  # between two looks, until the deadline, after which it is refused as in use
     return False
 
 

@@ -127,4 +127,4 @@ class RandomFill:
         while os.path.lexists(f"/dev/mapper/{name}"):
             if time.monotonic() > deadline:
                 raise RootOfTrustError(f"The mapping {name} is still there {CLOSING:g} s after it was closed.", "See who has it open.")
-            time.sleep(0.02)
+            time.sleep(0.02)  # between two looks, until the deadline, which fails above

@@ -182,7 +182,7 @@ def _locked(folder: str) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise RootOfTrustError(f"Other processes have been writing to {folder} for a minute.", "Wait for their end.") from None
-            time.sleep(0.02)
+            time.sleep(0.02)  # between two tries, until the deadline, which fails above
         yield
     finally:
         os.close(descriptor)

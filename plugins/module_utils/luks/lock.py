@@ -57,5 +57,5 @@ class Locks:
                     raise RootOfTrustError(
                         f"Another run is at work on the LUKS header of {path}.", "Wait for its end, and do not start two at once."
                     ) from None
-            time.sleep(0.05)
+            time.sleep(0.05)  # between two tries, until the deadline, which fails above
         self._held[at] = descriptor

@@ -48,7 +48,7 @@ class Mounts:
         for dummy in range(TRIES):
             if self._runner.run(["umount", "--", target], ok=None).rc == 0:
                 return
-            time.sleep(PAUSE)
+            time.sleep(PAUSE)  # between two tries; the last one fails below
         self._runner.run(["umount", "--", target])
 
     def busy(self, target: str, units: Collection[str]) -> tuple[Process, ...]:
@@ -73,7 +73,7 @@ class Mounts:
             for process in victims:
                 _signal(process.pid, number)
             while victims and time.monotonic() < deadline:
-                time.sleep(PAUSE)
+                time.sleep(PAUSE)  # until they have ended; what is left gets the next signal, or keeps the unmount from succeeding
                 victims = [process for process in self.busy(target, ()) if not process.own]
             if not victims:
                 return

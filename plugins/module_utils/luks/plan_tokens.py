@@ -425,7 +425,8 @@ def thumbprints(key: Mapping[str, Any]) -> tuple[str, str]:
     names = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n")}[key["kty"]]
     text = json.dumps({name: key[name] for name in names}, sort_keys=True, separators=(",", ":")).encode("ascii")
     sha1 = hashlib.sha1(text)  # nosec: a name, not a signature
-    return tuple(base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode() for digest in (hashlib.sha256(text), sha1))  # type: ignore[return-value]
+    told = [base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode() for digest in (hashlib.sha256(text), sha1)]
+    return told[0], told[1]
 
 
 def found_note(number: int, token: Mapping[str, Any]) -> Note | None:

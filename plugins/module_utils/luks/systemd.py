@@ -82,7 +82,7 @@ class Systemd:
             background = self.background(name)
             if background.fault:
                 raise RootOfTrustError(f"{unit} failed: {background.fault}", f"See journalctl -u {unit}.")
-            time.sleep(SOON / 5)
+            time.sleep(SOON / 5)  # between two looks: a unit that fails soon is told
 
     def forget(self, name: str) -> None:
         """Remove the unit of a mapping."""

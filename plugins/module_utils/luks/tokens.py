@@ -254,6 +254,6 @@ class Tokens:
                     os.close(descriptor)
                     raise RootOfTrustError(f"Another run has been at the tokens of {named} for a minute.", "Wait for its end.") from None
             waited = True
-            time.sleep(0.05)
+            time.sleep(0.05)  # between two tries, until the deadline, which fails above
         self._locks[uuid] = descriptor
         return waited
