@@ -85,7 +85,7 @@ def look_at(pid):
 
 def watch():
     me, idle, rounds, longest, last = str(os.getpid()), set(), 0, 0.0, time.monotonic()
-    while not select.select([sys.stdin], [], [], 0)[0]:
+    while True:  # one look at least, also where the block is over at once
         pids = {entry for entry in os.listdir("/proc") if entry.isdigit() and entry != me}
         idle = idle & pids if rounds % 50 else set()
         for pid in pids - idle:
@@ -94,7 +94,8 @@ def watch():
         rounds += 1
         now = time.monotonic()
         longest, last = max(longest, now - last), now
-    return rounds, longest
+        if select.select([sys.stdin], [], [], 0)[0]:
+            return rounds, longest
 
 
 def stream_has(stream):
@@ -244,7 +245,7 @@ class SecretWatch:
             name = self._file_at(disk, place)
             if name not in self.allowed:
                 self.findings.append(Finding("disk", f"{disk}, byte {place}, {name or 'in no file, or in one that is deleted'}"))
-        assert self.rounds > 0
+        assert self.rounds > 0, "the watcher has not looked once"
         if self.strict:
             assert not self.findings, f"machine {self.machine.name}: a secret is told: {'; '.join(map(str, self.findings))}"
 
