@@ -111,7 +111,7 @@ options:
     description:
       - Whether a key under another O(master), or sealed differently, is re-wrapped or sealed anew. If V(false), it is an error.
       - It also lets a blob that does not load be written anew from the key in the kernel.
-      - A blob of a TPM 1.2 does not tell to what it is sealed, so with O(pcrinfo) it is sealed anew each time.
+      - With O(pcrs), a blob is sealed anew when their values have changed, as long as the key is in the kernel or an alternative loads.
     type: bool
     default: false
   remove_files:
@@ -134,9 +134,17 @@ options:
     description: Whether a trusted key may be sealed anew to other PCRs. If left out, it may.
     type: bool
   pcrs:
-    description: The PCRs that O(pcrinfo) or O(policydigest) stands for. It is told when the TPM refuses, and does nothing else.
+    description:
+      - The PCRs to whose values a trusted key is sealed, those of the moment at which it is. With other values the blob does not load.
+      - With O(pcrinfo) or O(policydigest), the PCRs that these stand for, to be told where the TPM refuses.
+      - Take those that are the same at each boot when the key is to be loaded. PCR 10 grows with all that IMA measures.
+      - A TPM 2.0 takes a session for each loading, for which V(/dev/tpm0) must not be open elsewhere.
     type: list
     elements: int
+  pcr_bank:
+    description: The bank of O(pcrs). If left out, V(sha256) of a TPM 2.0, and V(sha1), the only one, of a TPM 1.2.
+    type: str
+    choices: [sha1, sha256, sha384, sha512]
   pcrinfo:
     description: PCRs and their values that a TPM 1.2 seals to, in hexadecimal.
     type: str
@@ -147,7 +155,7 @@ options:
     description: The handle of a policy session that fulfils it.
     type: str
   hash:
-    description: The hash of O(policydigest).
+    description: The hash of O(policydigest), or of the policy made for O(pcrs), which is V(sha256) if it is left out.
     type: str
     choices: [sha1, sha256, sha384, sha512, sm3-256]
   alternatives:
@@ -163,6 +171,10 @@ options:
         description: As O(pcrs).
         type: list
         elements: int
+      pcr_bank:
+        description: As O(pcr_bank).
+        type: str
+        choices: [sha1, sha256, sha384, sha512]
       pcrinfo:
         description: As O(pcrinfo).
         type: str
@@ -267,6 +279,10 @@ options:
         description: As O(pcrs).
         type: list
         elements: int
+      pcr_bank:
+        description: As O(pcr_bank).
+        type: str
+        choices: [sha1, sha256, sha384, sha512]
       pcrinfo:
         description: As O(pcrinfo).
         type: str
@@ -293,6 +309,10 @@ options:
             description: As O(pcrs).
             type: list
             elements: int
+          pcr_bank:
+            description: As O(pcr_bank).
+            type: str
+            choices: [sha1, sha256, sha384, sha512]
           pcrinfo:
             description: As O(pcrinfo).
             type: str
@@ -318,7 +338,7 @@ attributes:
   idempotent:
     support: partial
     details:
-      - A logon key with O(update_payload=always) is written each time, and so is a blob that does not tell how it is sealed with O(update).
+      - A logon key with O(update_payload=always) is written each time.
   platform:
     platforms: linux
     support: full

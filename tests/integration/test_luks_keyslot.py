@@ -41,7 +41,7 @@ import atexit, sys
 atexit.register(lambda: sys.stderr.write(f"calls={calls}"))
 """
 IMPATIENT = """
-from ansible_collections.rootoftrust.linux.plugins.module_utils.luks import lock
+from ansible_collections.rootoftrust.linux.plugins.module_utils.core import lock
 lock.Locks.__init__.__defaults__ = (None, 0.3)
 """
 

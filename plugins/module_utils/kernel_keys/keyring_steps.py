@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any, Mapping, Sequence
 
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError, certain
+from ansible_collections.rootoftrust.linux.plugins.module_utils.core.lock import Locks
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.step import Step
 from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys import plan_keyrings as plan
 from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.keyctl import Keyctl, KeyctlError
-from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.keyrings import Keyrings, refusal
+from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.keyrings import LOCK, Keyrings, refusal
 from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.model import FoundKeyring, Place
 from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.procfs import Procfs
 
@@ -20,6 +21,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.proc
 class KeyringSteps:
     def __init__(self) -> None:
         self._opened: Keyrings | None = None
+        self._locks = Locks()
 
     @property
     def _rings(self) -> Keyrings:
@@ -29,6 +31,7 @@ class KeyringSteps:
 
     def read(self, asked: Sequence[Mapping[str, Any]]) -> list[FoundKeyring]:
         """What is known of the keyrings asked for."""
+        self._locks.hold(*LOCK)
         return [self._look(params) for params in asked]
 
     def _look(self, params: Mapping[str, Any]) -> FoundKeyring:

@@ -35,6 +35,7 @@ KEYRING = "keyring"  # the type
 SPECIAL = {"@s": SESSION, "@u": USER, "@us": USER_SESSION}
 DEEPEST = 6  # nested keyrings that the kernel searches (KEYRING_SEARCH_MAX_DEPTH)
 UNKNOWN_TYPE = (errno.ENODEV, errno.ENOKEY)
+LOCK = (f"kernel-keys-{os.getuid()}", "the kernel's keys of this user")  # held by who changes any
 
 
 class Keyrings:

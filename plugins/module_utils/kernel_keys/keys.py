@@ -17,11 +17,12 @@ from dataclasses import replace
 from typing import Any, Mapping, Sequence
 
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError, certain
+from ansible_collections.rootoftrust.linux.plugins.module_utils.core.lock import Locks
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.secret import Secret
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.step import Step
 from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys import files, plan_keys
 from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.keyctl import USER, Keyctl, KeyctlError
-from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.keyrings import Keyrings, refusal
+from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.keyrings import LOCK, Keyrings, refusal
 from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.model import (
     ENCRYPTED,
     LOGON,
@@ -39,11 +40,15 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.mode
 from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.model import USER as USER_TYPE
 from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.parse import Malformed, parse_sealed
 from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.procfs import Procfs
+from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.sealing import Sealing
 
 
 class Keys:
     def __init__(self) -> None:
         self._opened: Keyrings | None = None
+        self._sealing = Sealing()
+        self._locks = Locks()
+        self._locked: frozenset[int] = frozenset()
 
     @property
     def _rings(self) -> Keyrings:
@@ -59,8 +64,10 @@ class Keys:
 
     def read(self, asked: Sequence[Mapping[str, Any]]) -> list[FoundKey]:
         """What is known of the keys asked for. Nothing is changed: a blob is tried in a keyring that only this thread has."""
+        self._locks.hold(*LOCK)
         wanted = [plan_keys.wanted_key(params) for params in asked]
         plan_keys.check_list(wanted)
+        self._locked = plan_keys.locked_pcrs(wanted)
         try:
             return [self._look(one) for one in wanted]
         except KeyctlError as error:
@@ -99,7 +106,13 @@ class Keys:
             found = replace(found, export=export, fault=fault)
         if wanted.master is not None:
             found = replace(found, master=self._master(wanted.master))
-        return replace(found, blobs=tuple(self._blob(found, blob) for blob in wanted.blobs))
+        blobs = (replace(self._blob(found, blob), policy_now=self._policy_now(wanted, blob)) for blob in wanted.blobs)
+        return replace(found, blobs=tuple(blobs))
+
+    def _policy_now(self, wanted: WantedKey, blob: WantedBlob) -> str | None:
+        """None, too, where the list itself changes one of the PCRs."""
+        seal = blob.seal
+        return None if wanted.state != PRESENT or self._locked.intersection(seal.by_pcrs) else self._sealing.policy_now(seal)
 
     def _export(self, found: FoundKey, serial: int) -> tuple[Sealed | None, str]:
         """What the kernel gives out, or why it does not."""
@@ -184,8 +197,10 @@ class Keys:
                 errno.EINVAL: f"the key {sealed.master} is not the one that it was made under, or the blob is changed",
             }
         else:
+            if error.errno == errno.EPERM and self._sealing.in_lockout():
+                return "the TPM is in lockout: after too many wrong authorisations it refuses for a time (tpm_info)"
             told = {
-                errno.EPERM: "the TPM refuses: the PCRs, or an authorisation, are not those that it is sealed to",
+                errno.EPERM: "the TPM refuses: the PCRs, an authorisation or the parent are not those of the blob, or the TPM is not",
                 errno.EINVAL: "the kernel takes neither the blob nor its options (a blob of a kernel before 5.13 needs keyhandle)",
             }
         return told.get(error.errno or 0, str(error.strerror))
@@ -306,27 +321,44 @@ class Keys:
     def _write_blob(self, action: str, one: FoundKey, blob: Blob) -> None:
         """Have a key that is there in a blob: from the kernel as it is, under another master, or sealed differently."""
         wanted, keyctl = one.wanted, self._keyctl
+        seal, main = blob.wanted.seal, blob.path == wanted.blobs[0].path
         if action == plan_keys.EXPORT:
             text = self._text(self._serial(wanted), wanted)
+        elif action == plan_keys.SEAL and main:
+            text = self._seal(self._serial(wanted), wanted, seal)
         else:
             with self._rings.private() as private:
                 if action == plan_keys.REWRAP_BLOB:
                     self._check_master(wanted)
                     copy = self._load(wanted, blob.wanted.seal, self._content(wanted, blob.path), private)
                     keyctl.update(copy, b"update " + os.fsencode(certain(wanted.master)))
-                else:
+                    text = self._text(copy, wanted)
+                else:  # an alternative: the key itself keeps the blob that it came from
                     live = parse_sealed(TRUSTED, keyctl.read(self._serial(wanted)))
                     source = next((known.wanted.seal for known in one.blobs if known.same or known.loads), wanted.seal)
                     copy = self._load(wanted, source, live, private)
-                    keyctl.update(copy, b"update " + blob.wanted.seal.words("update", lock=False))
-                text = self._text(copy, wanted)
+                    text = self._seal(copy, wanted, seal)
         if not blob.exists:
-            if blob.path == wanted.blobs[0].path:  # an alternative is sealed to PCRs that need not hold now
-                self._prove(wanted, blob.wanted.seal, text)
+            # Sealed by the user's own policy, an alternative is for PCRs that need not hold now; and they do not after pcrlock.
+            if (main or seal.by_pcrs) and not (action == plan_keys.EXPORT and seal.pcrlock is not None):
+                self._prove(wanted, seal, text)
             files.write_new(blob.path, text)
             return
-        self._prove(wanted, blob.wanted.seal, files.write_pending(blob.path, text))
+        self._prove(wanted, seal, files.write_pending(blob.path, text))
         files.put_pending(blob.path)
+
+    def _seal(self, serial: int, wanted: WantedKey, seal: SealOptions) -> bytes:
+        """Seal a key anew, and its text then. The kernel has the key in clear: nothing has to hold of what it was sealed to."""
+        try:
+            self._keyctl.update(serial, b"update " + self._sealing.resolved(seal).words("update", lock=False))
+        except KeyctlError as error:
+            if error.errno != errno.EPERM:
+                raise
+            raise RootOfTrustError(
+                f"{wanted.name} cannot be sealed anew: it was made with migratable: false, or the TPM refuses keyhandle or keyauth.",
+                "Correct these, or make a new key under another name.",
+            ) from None
+        return self._text(serial, wanted)
 
     def _serial(self, wanted: WantedKey) -> int:
         """The key in its place, which an earlier step may have put there."""
@@ -345,12 +377,13 @@ class Keys:
         if wanted.type == ENCRYPTED:
             words += [wanted.format.encode(), os.fsencode(certain(wanted.master))]
         words.append(str(certain(wanted.length)).encode())
-        words.append(wanted.seal.words("new", lock=False))
+        words.append(self._sealing.resolved(wanted.seal).words("new", lock=False))
         return self._keyctl.add(wanted.type, wanted.description, b" ".join(word for word in words if word), keyring)
 
     def _load(self, wanted: WantedKey, seal: SealOptions, sealed: Sealed, keyring: int, lock: bool = False) -> int:
-        words = [b"load", sealed.text, seal.words("load", lock)]
-        return self._keyctl.add(wanted.type, wanted.description, b" ".join(word for word in words if word), keyring)
+        with self._sealing.session(seal) as told:
+            words = [b"load", sealed.text, told.words("load", lock)]
+            return self._keyctl.add(wanted.type, wanted.description, b" ".join(word for word in words if word), keyring)
 
     def _text(self, serial: int, wanted: WantedKey) -> bytes:
         """What the kernel gives out of a key, if it is whole."""

@@ -15,6 +15,7 @@ USER, LOGON, TRUSTED, ENCRYPTED = "user", "logon", "trusted", "encrypted"  # typ
 SEALED = (TRUSTED, ENCRYPTED)  # what leaves the kernel only as a blob
 PRESENT, ABSENT, REVOKED = "present", "absent", "revoked"  # states that can be asked for
 VALID, EXPIRED = "valid", "expired"  # states of a key, beside REVOKED
+SHA1_SIZE = 20  # bytes
 FOREVER = "perm"  # as /proc/keys has it for a key that does not expire
 
 # Permissions: one byte each for possessor, user, group, others (keyctl_setperm(3)).
@@ -74,8 +75,9 @@ class Sealed:
 
     :param text: the whole text, without white space around it; what ``load`` takes.
     :param format, master, length: of an encrypted key.
-    :param parent, policy: of a trusted key of a TPM 2.0: the handle of its parent, and the digest of its policy ("" for none); None where
-        the blob does not tell.
+    :param parent: of a trusted key of a TPM 2.0: the handle of its parent; None where the blob does not tell.
+    :param policy: of a trusted key of a TPM 2.0: the digest of its policy; of a TPM 1.2: its PCRs with the digest at release; "" for
+        none, and None where the blob does not tell.
     """
 
     kind: str
@@ -89,7 +91,12 @@ class Sealed:
 
 @dataclass(frozen=True)
 class SealOptions:
-    """How a trusted key is sealed; what is None is left to the kernel."""
+    """How a trusted key is sealed; what is None is left to the kernel.
+
+    :param by_pcrs: the PCRs whose values it is sealed to, by a policy or an information that this collection works out; empty where it is
+        sealed to none, or the user gives ``policydigest`` or ``pcrinfo``.
+    :param pcr_bank: whose PCRs these are.
+    """
 
     keyhandle: str | None = None
     keyauth: Secret | None = None
@@ -100,6 +107,15 @@ class SealOptions:
     policyhandle: str | None = None
     migratable: bool | None = None
     hash: str | None = None
+    by_pcrs: tuple[int, ...] = ()
+    pcr_bank: str | None = None
+
+    @property
+    def policy(self) -> str | None:
+        """What a blob sealed so tells, as ``Sealed.policy`` has it; None where that is not given."""
+        if self.pcrinfo is not None:
+            return self.pcrinfo[: -2 * SHA1_SIZE].lower()  # at its end is the digest at creation
+        return None if self.policydigest is None else self.policydigest.lower()
 
     def words(self, action: str, lock: bool) -> bytes:
         """The options as the kernel takes them.
@@ -178,6 +194,8 @@ class Blob:
     :param loads: whether the kernel loads it now; None where that was not tried.
     :param why: why it does not load.
     :param same: whether it holds the key that is in the kernel; None where nobody can tell.
+    :param policy_now: what a blob sealed to the same PCRs now would tell, as ``Sealed.policy`` has it; None where it is not sealed to any,
+        or they are to change while the key is there (pcrlock).
     """
 
     wanted: WantedBlob
@@ -187,10 +205,16 @@ class Blob:
     loads: bool | None = None
     why: str = ""
     same: bool | None = None
+    policy_now: str | None = None
 
     @property
     def path(self) -> str:
         return self.wanted.path
+
+    @property
+    def moved(self) -> bool:
+        """Whether the PCRs have other values than it is sealed to, or it is sealed to other PCRs."""
+        return self.policy_now is not None and self.sealed is not None and self.sealed.policy not in ("", None, self.policy_now)
 
 
 @dataclass(frozen=True)

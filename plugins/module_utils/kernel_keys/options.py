@@ -22,6 +22,7 @@ HASHES = ["sha1", "sha256", "sha384", "sha512", "sm3-256"]
 # What a blob of a trusted key is sealed to.
 SEALED_TO: dict[str, dict[str, Any]] = {
     "pcrs": {"type": "list", "elements": "int"},
+    "pcr_bank": {"type": "str", "choices": ["sha1", "sha256", "sha384", "sha512"]},
     "pcrinfo": {"type": "str"},
     "policydigest": {"type": "str"},
     "policyhandle": {"type": "str"},

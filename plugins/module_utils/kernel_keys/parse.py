@@ -17,6 +17,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.mode
     REVOKED,
     SEARCH,
     SETATTR,
+    SHA1_SIZE,
     TRUSTED,
     USER,
     VALID,
@@ -40,6 +41,8 @@ _PROC_KEY = re.compile(r"([0-9a-f]+) ([IRDQUNi-]+)\s+\d+\s+(\w+) ([0-9a-f]{8})\s
 _SIZE = re.compile(r": (?:empty|[0-9]+)(?: \[[^\]]*\])?$")
 _ENCRYPTED = re.compile(rb"(default|ecryptfs|enc32) ((?:user|trusted):\S+) ([1-9][0-9]{0,3}) ([0-9a-fA-F]+)")
 _OID_SEALED = bytes.fromhex("06066781050a0105")  # 2.23.133.10.1.5, in DER
+_TPM12_STORED = bytes.fromhex("01010000")  # the version at the beginning of a TPM_STORED_DATA
+_KEYED_HASH = bytes.fromhex("0008")  # the type of sealed data in a TPM 2.0
 
 
 class Malformed(RootOfTrustError):
@@ -132,13 +135,15 @@ def _parse_trusted(text: bytes) -> Sealed:
         raise Malformed("It is not the text of a trusted key (pairs of hexadecimal digits and nothing else).") from None
     if len(blob) > LONGEST_TRUSTED or re.search(rb"\s", text):
         raise Malformed("It is not the text of a trusted key.")
-    if blob[0] != 0x30:  # a TPM 1.2's, a kernel's before 5.13, or another source's: it tells nothing
-        return Sealed(TRUSTED, text)
     try:
-        parent, policy = _tpm_key(blob)
+        if blob[0] == 0x30:
+            parent, policy = _tpm_key(blob)
+            return Sealed(TRUSTED, text, parent=parent, policy=policy)
+        if blob[:4] == _TPM12_STORED:
+            return Sealed(TRUSTED, text, policy=_tpm12_policy(blob))
     except (IndexError, ValueError, struct.error):
-        raise Malformed("It is not a whole TPM 2.0 key: it is cut or changed.") from None
-    return Sealed(TRUSTED, text, parent=parent, policy=policy)
+        raise Malformed("It is not a whole blob of a TPM: it is cut or changed.") from None
+    return Sealed(TRUSTED, text, policy=_raw_policy(blob))
 
 
 def _tpm_key(blob: bytes) -> tuple[int, str]:
@@ -154,15 +159,43 @@ def _tpm_key(blob: bytes) -> tuple[int, str]:
     texts = [inner for tag, inner in parts if tag == 0x04]
     if len(numbers) != 1 or len(texts) != 2:
         raise ValueError("a TPMKey has a parent, a public and a private part")
-    public = texts[0]
     for part in texts:
-        if struct.unpack_from(">H", part)[0] != len(part) - 2:
-            raise ValueError("a part is cut")
-    size = struct.unpack_from(">H", public, 10)[0]  # after size, type, name algorithm, attributes
-    policy = public[12 : 12 + size]
-    if len(policy) != size:
-        raise ValueError("the policy is cut")
-    return int.from_bytes(numbers[0], "big"), policy.hex()
+        if _sized(part)[1]:
+            raise ValueError("something follows")
+    return int.from_bytes(numbers[0], "big"), _public_policy(_sized(texts[0])[0])
+
+
+def _public_policy(public: bytes) -> str:
+    """The policy in a TPMT_PUBLIC."""
+    return _sized(public[8:])[0].hex()  # after type, name algorithm, attributes
+
+
+def _raw_policy(blob: bytes) -> str | None:
+    """The policy of a blob of a TPM 2.0 as kernels before 5.13 have it: the private part, the public part, and what else the TPM has
+    answered. None where it is none: another source's blob, which tells nothing.
+    """
+    try:
+        public = _sized(_sized(blob)[1])[0]
+        return _public_policy(public) if public[:2] == _KEYED_HASH else None
+    except (ValueError, struct.error):
+        return None
+
+
+def _tpm12_policy(blob: bytes) -> str:
+    """The PCRs and the digest at release of a TPM 1.2's TPM_STORED_DATA."""
+    size = struct.unpack_from(">I", blob, 4)[0]
+    info, sealed = blob[8 : 8 + size], blob[8 + size :]
+    if len(info) != size or struct.unpack_from(">I", sealed)[0] != len(sealed) - 4:
+        raise ValueError("a part is cut")
+    return info[:-SHA1_SIZE].hex()  # the digest at creation is not what it is sealed to
+
+
+def _sized(data: bytes) -> tuple[bytes, bytes]:
+    """A TPM2B, and what follows it."""
+    end = 2 + int(struct.unpack_from(">H", data)[0])
+    if len(data) < end:
+        raise ValueError("cut")
+    return data[2:end], data[end:]
 
 
 def _der(data: bytes) -> tuple[int, bytes, bytes]:

@@ -71,6 +71,7 @@ _OF_TYPE = {
     "hash": (TRUSTED,),
     "alternatives": (TRUSTED,),
     "pcrs": (TRUSTED,),
+    "pcr_bank": (TRUSTED,),
 }
 Coming = Dict[str, bool]  # keys of the list that are made or there before the one that is planned → whether they are of new random bytes
 _HANDLE, _BYTES = "(?:0x)?[0-9a-fA-F]{1,8}", "(?:[0-9a-fA-F]{2})+"
@@ -157,9 +158,22 @@ def _seal_options(name: str, params: Mapping[str, Any]) -> SealOptions:
         raise RootOfTrustError(f"{name}: there is no PCR {lock}.", "Give pcrlock a number from 0 to 23.")
     if params.get("policydigest") is not None and params.get("hash") is None:
         raise RootOfTrustError(f"{name}: the kernel has to know the hash of policydigest.", "Give hash, such as sha256.")
-    names = ("keyhandle", "pcrinfo", "pcrlock", "policydigest", "policyhandle", "migratable", "hash")
+    names = ("keyhandle", "pcrinfo", "pcrlock", "policydigest", "policyhandle", "migratable", "hash", "pcr_bank")
     options: dict[str, Any] = {option: params.get(option) for option in names}
-    return SealOptions(**options, **secrets)
+    return SealOptions(**options, **secrets, by_pcrs=_by_pcrs(name, params))
+
+
+def _by_pcrs(name: str, params: Mapping[str, Any]) -> tuple[int, ...]:
+    pcrs = tuple(sorted(set(params.get("pcrs") or ())))
+    for pcr in pcrs:
+        if not 0 <= pcr <= 23:
+            raise RootOfTrustError(f"{name}: there is no PCR {pcr}.", "Give pcrs numbers from 0 to 23.")
+    given = [option for option in ("pcrinfo", "policydigest", "policyhandle") if params.get(option) is not None]
+    if params.get("pcr_bank") is not None and (given or not pcrs):
+        raise RootOfTrustError(f"{name}: pcr_bank is for pcrs alone.", "Leave pcr_bank out.")
+    if pcrs and not given and params.get("hash") == "sm3-256":
+        raise RootOfTrustError(f"{name}: no policy of pcrs can be made by sm3-256.", "Give another hash, or policydigest.")
+    return () if given else pcrs
 
 
 def _wanted_blobs(name: str, params: Mapping[str, Any], seal: SealOptions) -> tuple[WantedBlob, ...]:
@@ -169,9 +183,9 @@ def _wanted_blobs(name: str, params: Mapping[str, Any], seal: SealOptions) -> tu
         return ()
     blobs = [WantedBlob(params["blob"], seal, tuple(params["pcrs"] or ()))]
     for item in params["alternatives"] or ():
-        merged = {**params, "pcrinfo": None, "policydigest": None, "policyhandle": None, "hash": None}
+        merged = {**params, "pcrs": None, "pcr_bank": None, "pcrinfo": None, "policydigest": None, "policyhandle": None, "hash": None}
         merged.update({option: value for option, value in item.items() if value is not None})
-        blobs.append(WantedBlob(item["blob"], _seal_options(name, merged), tuple(item["pcrs"] or ())))
+        blobs.append(WantedBlob(item["blob"], _seal_options(name, merged), tuple(merged["pcrs"] or ())))
     paths = [blob.path for blob in blobs]
     if len(set(paths)) != len(paths):
         raise RootOfTrustError(f"{name}: a blob is there twice.", "Give each alternative a path of its own.")
@@ -217,6 +231,7 @@ def check_list(asked: Sequence[WantedKey]) -> None:
     for path in paths:
         if paths.count(path) > 1:
             raise RootOfTrustError(f"The file {path} is asked for more than one key.", "Give each its own.")
+    _check_locks(asked)
     states = {wanted.name: (index, wanted.state) for index, wanted in enumerate(asked)}
     for index, wanted in enumerate(asked):
         at, state = states.get(wanted.master or "", (-1, PRESENT))
@@ -224,6 +239,24 @@ def check_list(asked: Sequence[WantedKey]) -> None:
             raise RootOfTrustError(f"{wanted.name} should be present, and its master {wanted.master} {state}.", "Correct one of them.")
         if wanted.state == PRESENT and at > index:
             raise RootOfTrustError(f"The master {wanted.master} comes after {wanted.name} in the list.", "Put the master first.")
+
+
+def _check_locks(asked: Sequence[WantedKey]) -> None:
+    """A PCR that one key locks is another one after that."""
+    locked: dict[int, str] = {}
+    for wanted in asked:
+        for blob in wanted.blobs:
+            for pcr in blob.seal.by_pcrs:
+                if pcr in locked and wanted.state == PRESENT:
+                    fact = f"{wanted.name} is sealed to the PCR {pcr}, which {locked[pcr]} before it extends (pcrlock)"
+                    raise RootOfTrustError(f"{fact}: it could not be loaded.", f"Put {wanted.name} before {locked[pcr]}.")
+        if wanted.seal.pcrlock is not None and wanted.state == PRESENT:
+            locked[wanted.seal.pcrlock] = wanted.name
+
+
+def locked_pcrs(asked: Sequence[WantedKey]) -> frozenset[int]:
+    """The PCRs that are extended while the keys are there: their values now say nothing of those at the next boot."""
+    return frozenset(wanted.seal.pcrlock for wanted in asked if wanted.seal.pcrlock is not None and wanted.state == PRESENT)
 
 
 # --- the plan ----------------------------------------------------------------------------------------------------------
@@ -449,7 +482,8 @@ def blob_fault(blob: Blob) -> str:
     if blob.fault:
         return f"{blob.path}: {blob.fault.rstrip('.')}"
     pcrs = blob.wanted.pcrs
-    sealed_to = f", which is sealed to the PCRs {', '.join(str(pcr) for pcr in pcrs)}" if pcrs else ""
+    values = "other values of " if blob.moved else ""
+    sealed_to = f", which is sealed to {values}the PCRs {_listed(pcrs)}" if pcrs else ""
     if blob.sealed is not None and blob.sealed.policy and not pcrs:
         sealed_to = f", which is sealed by the policy {blob.sealed.policy}"
     return f"{blob.path}{sealed_to}: {blob.why.rstrip('.')}"
@@ -507,7 +541,7 @@ def _plan_load(one: FoundKey, there: Sequence[Blob], coming: Coming) -> list[Ste
     _need_master(one, coming, "loaded")
     more = [_seal_step(one, other) for other in one.blobs if not other.exists]
     if wanted.type == TRUSTED and main.exists:
-        more = [*_plan_trusted_main(one, main, _seal_step(one, main)), *more]
+        more = [*_plan_trusted_main(one, main, _seal_step(one, main)), *_plan_alternatives(one), *more]
     return [load, *more]
 
 
@@ -531,7 +565,7 @@ def _rewrap_blob_step(one: FoundKey, blob: Blob, sealed: Sealed) -> Step:
 
 
 def _seal_step(one: FoundKey, blob: Blob) -> Step:
-    pcrs = f" to the PCRs {', '.join(str(pcr) for pcr in blob.wanted.pcrs)}" if blob.wanted.pcrs else ""
+    pcrs = f" to the PCRs {_listed(blob.wanted.pcrs)}" if blob.wanted.pcrs else ""
     state = "damaged" if blob.exists else ABSENT
     sentence = f"Seal {one.wanted.name}{pcrs} into {blob.path}."
     return Step(blob.path, SEAL, sentence, {"state": state}, {"state": PRESENT, "mode": "0400"}, (one, blob))
@@ -611,8 +645,10 @@ def _plan_trusted(one: FoundKey, export: Sealed) -> list[Step]:
     if one.blobs:
         main = one.blobs[0]
         differs = any(blob.same for blob in one.blobs[1:]) or _sealed_differently(wanted.seal, export)
+        differs = differs or main.policy_now not in (None, export.policy)
         anew = _seal_step(one, main) if differs else _export_step(one, main)
         steps += _plan_trusted_main(one, main, anew) if main.exists else [anew]
+        steps += _plan_alternatives(one)
         steps += [_seal_step(one, blob) for blob in one.blobs[1:] if not blob.exists]
     elif _sealed_differently(wanted.seal, export):
         raise RootOfTrustError(f"{wanted.subject} is sealed differently, and has no blob to be kept in.", "Give blob.")
@@ -629,35 +665,40 @@ def _plan_trusted_main(one: FoundKey, main: Blob, anew: Step) -> list[Step]:
     return [anew]
 
 
+def _plan_alternatives(one: FoundKey) -> list[Step]:
+    """An alternative that is sealed to PCRs by this collection is sealed anew as the key's own blob is."""
+    blobs = [blob for blob in one.blobs[1:] if blob.exists and not blob.fault and blob.wanted.seal.by_pcrs]
+    return [step for blob in blobs for step in _plan_reseal(one, blob)]
+
+
 def _sealed_differently(seal: SealOptions, sealed: Sealed) -> bool:
-    """Whether a blob tells that it is sealed differently from what is asked for."""
+    """Whether a blob tells that it is sealed differently from what is asked for: values of PCRs aside, which change."""
     parent = sealed.parent is not None and seal.keyhandle is not None and int(seal.keyhandle, 16) != sealed.parent
-    policy = sealed.policy is not None and seal.policydigest is not None and seal.policydigest.lower() != sealed.policy
-    return parent or policy
+    policy = sealed.policy is not None and seal.policy is not None and seal.policy != sealed.policy
+    return parent or policy or (sealed.policy == "" and bool(seal.by_pcrs))
 
 
-def _plan_reseal(one: FoundKey, main: Blob) -> list[Step]:
-    wanted, sealed = one.wanted, certain(main.sealed)
-    differs = _sealed_differently(wanted.seal, sealed)
-    unknown = (
-        sealed.policy is None and main.loads is not False and (wanted.seal.pcrinfo is not None or wanted.seal.policydigest is not None)
-    )
+def _plan_reseal(one: FoundKey, blob: Blob) -> list[Step]:
+    wanted, sealed, seal = one.wanted, certain(blob.sealed), blob.wanted.seal
+    differs = _sealed_differently(seal, sealed)
     if differs and not wanted.update:
+        parent = f"its parent is {sealed.parent:#x}, " if sealed.parent is not None else ""
         raise RootOfTrustError(
-            f"{main.path} is sealed differently from what is asked for: its parent is {sealed.parent or 0:#x},"
-            f" its policy {sealed.policy or 'none'}.",
+            f"{blob.path} is sealed differently from what is asked for: {parent}its policy {sealed.policy or 'none'}.",
             "Set update: true to have it sealed anew.",
         )
-    if not wanted.update or not (differs or unknown):
+    if not wanted.update or not (differs or blob.moved):
         return []
-    each = ", as it is each time, for the blob does not tell how it is sealed" if unknown and not differs else ""
-    before = {"parent": sealed.parent, "policy": sealed.policy}
-    after = {"parent": wanted.seal.keyhandle or sealed.parent, "policy": wanted.seal.policydigest or sealed.policy}
-    sentence = f"Seal {wanted.name} anew into {main.path}{each}, after the kernel has loaded what is written."
-    return [
-        Step(main.path, SEAL, sentence, before, after, (one, main), once=bool(each)),
-        Step(wanted.subject, LOAD, f"Load {wanted.subject} from {main.path}.", {}, {}, (one, main), once=bool(each)),
-    ]
+    why = f": the PCRs {_listed(blob.wanted.pcrs)} have other values" if blob.moved else ""
+    handle = int(seal.keyhandle, 16) if seal.keyhandle is not None else sealed.parent
+    before = {"parent": sealed.parent and f"{sealed.parent:#x}", "policy": sealed.policy}
+    after = {"parent": handle and f"{handle:#x}", "policy": seal.policy or blob.policy_now or sealed.policy}
+    sentence = f"Seal {wanted.name} anew into {blob.path}, after the kernel has loaded what is written{why}."
+    return [Step(blob.path, SEAL, sentence, before, after, (one, blob))]
+
+
+def _listed(pcrs: Sequence[int]) -> str:
+    return ", ".join(str(pcr) for pcr in pcrs)
 
 
 # --- keys that go ------------------------------------------------------------------------------------------------------
@@ -732,9 +773,22 @@ def _warnings(one: FoundKey, to_come: Sequence[Step]) -> list[str]:
     if unread and wanted.update_payload == "changed":
         why = "that of a logon key cannot be read" if wanted.type == LOGON else "its permissions keep this process from reading it"
         told.append(f"{name}: nobody can tell whether its payload is the one asked for, for {why} (update_payload).")
+    return told + (_warnings_of_blobs(one) if alive and wanted.type == TRUSTED else [])
+
+
+def _warnings_of_blobs(one: FoundKey) -> list[str]:
+    """Of a trusted key that is in the kernel."""
+    wanted, told = one.wanted, []
+    unknown = not any(blob.same for blob in one.blobs)
     for blob in one.blobs:
-        if alive and wanted.type == TRUSTED and blob.exists and not blob.fault and not blob.same and not any(b.same for b in one.blobs):
-            told.append(f"{blob.path}: it is not the blob that {name} was loaded from, and nobody can tell whether it is the same key.")
-        if alive and wanted.type == TRUSTED and blob.exists and blob.fault and not wanted.update:
+        if unknown and blob.exists and not blob.fault:
+            subject = wanted.subject
+            told.append(f"{blob.path}: it is not the blob that {subject} was loaded from, and nobody can tell whether it is the same key.")
+        if blob.exists and blob.fault and not wanted.update:
             told.append(f"{blob_fault(blob)}.")
+        if blob.moved and not wanted.update:
+            told.append(
+                f"{blob.path}: it is sealed to other values of the PCRs {_listed(blob.wanted.pcrs)} than they have now. If they are so at"
+                " the next boot, it does not load; update: true has it sealed anew."
+            )
     return told

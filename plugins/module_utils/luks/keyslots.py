@@ -18,7 +18,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.core.step import
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.blkid import Blkid
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.block_device import size
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.cryptsetup import Cryptsetup, pbkdf_options
-from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.lock import Locks
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.lock import HeaderLocks
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.memory import bounded
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import PRESENT, Header, PbkdfChoice
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_keyslots import (
@@ -102,7 +102,7 @@ class Keyslots:
     def __init__(self, runner: Runner, verify: bool = False) -> None:
         self._cryptsetup = Cryptsetup(runner)
         self._blkid = Blkid(runner)
-        self._locks = Locks()
+        self._locks = HeaderLocks()
         self._verify = verify
         self._params: list[Mapping[str, Any]] = []
         self._asked: list[Asked] = []
@@ -144,7 +144,7 @@ class Keyslots:
         return asked
 
     def _volume(self, device: str, at: str) -> Volume:
-        self._locks.hold(at)
+        self._locks.hold_header(at)
         header = self._cryptsetup.header(at)
         if header is None:
             found = self._blkid.signature(at)

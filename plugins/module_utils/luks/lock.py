@@ -2,39 +2,18 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One run at a time on a header: what was planned from a reading holds only as long as nobody else writes."""
+"""One run at a time on a header."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
-import time
 
-from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError
-from ansible_collections.rootoftrust.linux.plugins.module_utils.core.runner import memory_folder
-
-PATIENCE = 10.0  # seconds
+from ansible_collections.rootoftrust.linux.plugins.module_utils.core.lock import Locks
 
 
-class Locks:
-    """Locks on headers, each held from when it is first asked for to the end of the process, however that comes.
-
-    :param folder: where their files are; a tmpfs by default.
-    :param patience: seconds to wait for another run.
-    """
-
-    def __init__(self, folder: str | None = None, patience: float = PATIENCE) -> None:
-        self._folder = folder
-        self._patience = patience
-        self._held: dict[str, int] = {}
-
-    @property
-    def descriptors(self) -> tuple[int, ...]:
-        """Of the locks that are held. A program that has them too holds them on where this process is killed."""
-        return tuple(self._held.values())
-
-    def hold(self, path: str) -> None:
+class HeaderLocks(Locks):
+    def hold_header(self, path: str) -> None:
         """Be the only run on a header.
 
         :param path: the device, or the file of a detached header, by whichever of its names.
@@ -42,20 +21,4 @@ class Locks:
         """
         found = os.stat(path)
         at = f"{found.st_rdev:x}" if stat.S_ISBLK(found.st_mode) else f"{found.st_dev:x}-{found.st_ino:x}"
-        if at in self._held:
-            return
-        file = os.path.join(self._folder or memory_folder(), f"rootoftrust-luks-{at}.lock")
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        deadline = time.monotonic() + self._patience
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    os.close(descriptor)
-                    raise RootOfTrustError(
-                        f"Another run is at work on the LUKS header of {path}.", "Wait for its end, and do not start two at once."
-                    ) from None
-            time.sleep(0.05)  # between two tries, until the deadline, which fails above
-        self._held[at] = descriptor
+        self.hold(f"luks-{at}", f"the LUKS header of {path}")

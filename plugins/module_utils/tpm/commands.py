@@ -16,9 +16,11 @@ NO_SESSIONS, SESSIONS = 0x8001, 0x8002
 OWNER = 0x40000001
 _PASSWORD_SESSION, _NOBODY = 0x40000009, 0x40000007
 _HANDLES, _PCRS, _PROPERTIES = 1, 5, 6  # kinds of capabilities
-_TRIAL_SESSION = 3
+POLICY_SESSION, TRIAL_SESSION = 1, 3
 _EVICT_CONTROL, _CREATE_PRIMARY, _POLICY_SECRET, _FLUSH_CONTEXT = 0x120, 0x131, 0x151, 0x165
+POLICY_AUTH_VALUE = 0x16B  # what PolicyPassword adds to a policy, too
 _READ_PUBLIC, _START_AUTH_SESSION, _GET_CAPABILITY, _PCR_READ = 0x173, 0x176, 0x17A, 0x17E
+POLICY_PCR, _POLICY_PASSWORD = 0x17F, 0x18C
 
 _NUMBERS = {name: number for number, name in ALGORITHMS.items()}
 _CURVE_NUMBERS = {name: number for number, name in CURVES.items()}
@@ -52,11 +54,16 @@ def get_banks() -> bytes:
 
 def read_pcrs(banks: Mapping[int, Sequence[int]]) -> bytes:
     """:param banks: algorithm → registers."""
-    selections = b""
+    return _command(_PCR_READ, parameters=selection(banks))
+
+
+def selection(banks: Mapping[int, Sequence[int]]) -> bytes:
+    """A TPML_PCR_SELECTION; algorithm → registers."""
+    selections = struct.pack(">I", len(banks))
     for algorithm, numbers in banks.items():
-        bits = sum(1 << number for number in numbers)
+        bits = sum(1 << number for number in set(numbers))
         selections += struct.pack(">HB", algorithm, 3) + bits.to_bytes(3, "little")
-    return _command(_PCR_READ, parameters=struct.pack(">I", len(banks)) + selections)
+    return selections
 
 
 def read_public(handle: int) -> bytes:
@@ -78,10 +85,25 @@ def flush_context(handle: int) -> bytes:
     return _command(_FLUSH_CONTEXT, parameters=struct.pack(">I", handle))
 
 
-def start_trial_session() -> bytes:
-    """A session that only computes what a policy would be: it authorises nothing."""
-    parameters = _sized(bytes(16)) + _sized(b"") + struct.pack(">BHH", _TRIAL_SESSION, _NUMBERS["null"], _NUMBERS["sha256"])
+def start_session(kind: int, hash_name: str = "sha256") -> bytes:
+    """A session for a policy, or for a trial, which only computes what a policy would be and authorises nothing."""
+    parameters = _sized(bytes(16)) + _sized(b"") + struct.pack(">BHH", kind, _NUMBERS["null"], algorithm(hash_name))
     return _command(_START_AUTH_SESSION, [_NOBODY, _NOBODY], parameters)
+
+
+def policy_pcr(session: int, bank: str, pcrs: Sequence[int]) -> bytes:
+    """Have a session hold as long as the registers do not change."""
+    return _command(POLICY_PCR, [session], _sized(b"") + selection({algorithm(bank): pcrs}))
+
+
+def policy_password(session: int) -> bytes:
+    """Have a session ask for the object's own authorisation too."""
+    return _command(_POLICY_PASSWORD, [session])
+
+
+def algorithm(name: str) -> int:
+    """The number of an algorithm."""
+    return _NUMBERS[name]
 
 
 def policy_secret(session: int, owner: Secret) -> bytes:

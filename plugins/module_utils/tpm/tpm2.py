@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import contextmanager
-from typing import Iterator, Protocol
+from typing import Iterator, Protocol, Sequence
 
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.secret import Secret
@@ -106,16 +106,33 @@ class Tpm2:
         banks = parse_banks(opened("tell its PCR banks", self._exchange(commands.get_banks())))
         values: dict[str, dict[int, str]] = {}
         for algorithm, numbers in banks.items():
-            found: dict[int, str] = {}
-            while len(found) < len(numbers):
-                left = [number for number in numbers if number not in found]
-                read = parse_pcrs(opened("read its PCRs", self._exchange(commands.read_pcrs({algorithm: left}))))
-                if not read.get(algorithm):
-                    break
-                found.update(read[algorithm])
+            found = self._registers(algorithm, numbers)
             if found:
                 values[ALGORITHMS.get(algorithm, f"0x{algorithm:04x}")] = found
         return values
+
+    def registers(self, bank: str, numbers: Sequence[int]) -> dict[int, str]:
+        """Register → value, of one bank.
+
+        :raises RootOfTrustError: if the bank is not in use.
+        """
+        found = self._registers(commands.algorithm(bank), numbers)
+        lacking = [str(number) for number in numbers if number not in found]
+        if lacking:
+            raise RootOfTrustError(
+                f"The TPM has no PCR {' or '.join(lacking)} in the bank {bank}.", "Choose one of the banks that tpm_info lists."
+            )
+        return found
+
+    def _registers(self, algorithm: int, numbers: Sequence[int]) -> dict[int, str]:
+        found: dict[int, str] = {}
+        while len(found) < len(numbers):
+            left = [number for number in numbers if number not in found]
+            read = parse_pcrs(opened("read its PCRs", self._exchange(commands.read_pcrs({algorithm: left}))))
+            if not read.get(algorithm):
+                break
+            found.update(read[algorithm])
+        return found
 
     def handles(self) -> list[int]:
         """The handles of the persistent objects."""
@@ -145,17 +162,36 @@ class Tpm2:
 
     def accepts_owner(self, owner: Secret) -> bool:
         """Whether this is the owner authorisation. A wrong one is not counted, for the owner is not under the defence against guessing."""
-        started = opened("start a session", self._exchange(commands.start_trial_session()))
-        session = int.from_bytes(started[:4], "big")
+        with self._session(commands.start_session(commands.TRIAL_SESSION)) as session:
+            try:
+                opened("take the owner authorisation", self._exchange(commands.policy_secret(session, owner)))
+            except TpmAnswer as answer:
+                if answer.code == BAD_AUTH:
+                    return False
+                raise
+        return True
+
+    @contextmanager
+    def pcr_session(self, bank: str, pcrs: Sequence[int], hash_name: str, password: bool) -> Iterator[int]:
+        """A session that authorises what is sealed to the values that registers have now; its handle.
+
+        Through the resource manager nobody else could use it: the kernel meets it only where the TPM is open as /dev/tpm0.
+
+        :param password: whether the object's own authorisation is a part of the policy.
+        """
+        with self._session(commands.start_session(commands.POLICY_SESSION, hash_name)) as session:
+            opened(f"take the PCRs {bank}:{','.join(map(str, pcrs))}", self._exchange(commands.policy_pcr(session, bank, pcrs)))
+            if password:
+                opened("ask for an authorisation", self._exchange(commands.policy_password(session)))
+            yield session
+
+    @contextmanager
+    def _session(self, start: bytes) -> Iterator[int]:
+        session = int.from_bytes(opened("start a session", self._exchange(start))[:4], "big")
         try:
-            opened("take the owner authorisation", self._exchange(commands.policy_secret(session, owner)))
-        except TpmAnswer as answer:
-            if answer.code == BAD_AUTH:
-                return False
-            raise
+            yield session
         finally:
             self._exchange(commands.flush_context(session))
-        return True
 
     def make_persistent(self, public: PublicArea, handle: int, owner: Secret) -> None:
         """Make a primary key of the owner hierarchy, and keep it at a handle."""

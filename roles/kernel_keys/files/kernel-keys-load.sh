@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Loads the keys that a table names, each from the first of its files that the kernel takes. One that is there is left alone.
-# A line of the table: type keyring description permissions timeout options files, with tabs between them, "-" for nothing, "," between
-# several.
+# A line of the table: type keyring description permissions timeout options files policies, with tabs between them, "-" for nothing, ","
+# between several. A policy is that of a file: hash:bank:PCRs with "+" between them.
 set -uf
 
 # The number of the keyring at the end of a path such as @u/app/cache. What is missing of it is made.
@@ -21,6 +21,60 @@ keyring() {
     echo "$ring"
 }
 
+# Whether the TPM is of version 1.2, which looks at the PCRs of a blob by itself.
+is_tpm12() {
+    [ -e /sys/class/tpm/tpm0/caps ] || [ -e /sys/class/tpm/tpm0/device/caps ]
+}
+
+# ask CODE BODY: one command without authorisations to the TPM 2.0 on descriptor 3, in hexadecimal; the body of the answer in $answer.
+ask() {
+    text=8001$(printf '%08x' $((10 + ${#2} / 2)))$1$2
+    bytes=
+    while [ -n "$text" ]; do
+        left=${text#??}
+        bytes="$bytes\\$(printf '%03o' "0x${text%"$left"}")"
+        text=$left
+    done
+    # shellcheck disable=SC2059 # the bytes are the format
+    printf "$bytes" >&3
+    answer=$(dd bs=4096 count=1 <&3 2>/dev/null | od -An -v -tx1 | tr -d ' \n')
+    case $answer in
+        ????????????00000000*) answer=${answer#????????????????????} ;;
+        *) return 1 ;;
+    esac
+}
+
+algorithm() {
+    case $1 in sha1) echo 0004 ;; sha256) echo 000b ;; sha384) echo 000c ;; sha512) echo 000d ;; esac
+}
+
+# start_session POLICY: a session of the TPM that holds as long as the PCRs do; its handle in $session.
+start_session() {
+    hash=${1%%:*}
+    pcrs=${1#*:}
+    bank=${pcrs%%:*}
+    pcrs=${pcrs#*:}+
+    low=0 middle=0 high=0
+    while [ -n "$pcrs" ]; do
+        pcr=${pcrs%%+*}
+        pcrs=${pcrs#*+}
+        if [ "$pcr" -lt 8 ]; then
+            low=$((low | 1 << pcr))
+        elif [ "$pcr" -lt 16 ]; then
+            middle=$((middle | 1 << (pcr - 8)))
+        else
+            high=$((high | 1 << (pcr - 16)))
+        fi
+    done
+    # StartAuthSession without a key, an object, a cipher; then PolicyPCR
+    nonce=00000000000000000000000000000000
+    ask 00000176 "40000007400000070010${nonce}0000010010$(algorithm "$hash")" || return 1
+    session=${answer%"${answer#????????}"}
+    ask 0000017f "${session}000000000001$(algorithm "$bank")03$(printf '%02x%02x%02x' "$low" "$middle" "$high")" && return
+    ask 00000165 "$session"
+    return 1
+}
+
 # load TYPE DESCRIPTION OPTIONS FILE KEYRING. The payload goes by standard input.
 load() {
     case $1 in
@@ -35,10 +89,27 @@ load() {
     esac
 }
 
+# load_by_policy TYPE DESCRIPTION OPTIONS FILE KEYRING POLICY: the kernel meets a session only where /dev/tpm0 is open.
+load_by_policy() {
+    if [ "$6" = - ] || is_tpm12; then
+        load "$1" "$2" "$3" "$4" "$5"
+        return
+    fi
+    options=policyhandle=0x
+    [ "$3" = - ] || options=$3,$options
+    {
+        start_session "$6" || return 1
+        load "$1" "$2" "$options$session" "$4" "$5"
+        loaded=$?
+        ask 00000165 "$session" # FlushContext
+        return $loaded
+    } 3<>/dev/tpm0
+}
+
 keyctl link @u @s 2>/dev/null # a master in @u is found, and what is loaded can be given permissions
 failed=0
 tab=$(printf '\t')
-while IFS=$tab read -r type path description permissions timeout options files; do
+while IFS=$tab read -r type path description permissions timeout options files policies; do
     case $type in '' | '#'*) continue ;; esac
     if ! at=$(keyring "$path"); then
         echo "$type:$description: the keyring $path cannot be made" >&2
@@ -47,13 +118,14 @@ while IFS=$tab read -r type path description permissions timeout options files; 
     fi
     keyctl search "$at" "$type" "$description" >/dev/null 2>&1 && continue
     id=
-    IFS=,
-    for file in $files; do
-        id=$(load "$type" "$description" "$options" "$file" "$at") && break
+    while [ -n "$files" ]; do
+        file=${files%%,*}
+        policy=${policies%%,*}
+        id=$(load_by_policy "$type" "$description" "$options" "$file" "$at" "$policy") && break
         echo "$type:$description: the kernel does not take $file" >&2
         id=
+        case $files in *,*) files=${files#*,} policies=${policies#*,} ;; *) files= ;; esac
     done
-    unset IFS
     if [ -z "$id" ]; then
         failed=1
         continue

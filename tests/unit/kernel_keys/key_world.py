@@ -127,7 +127,9 @@ class World:
             master = self.alive(wanted.master)
             fault = "is not in the kernel" if master is None else ""
             found = replace(found, master=Master(wanted.master, fault, None if master is None else len(master.material)))
-        return replace(found, blobs=tuple(self._blob(found, blob) for blob in wanted.blobs))
+        locked = wanted.seal.pcrlock in wanted.seal.by_pcrs
+        now = {blob.path: self.pcrs if blob.seal.by_pcrs and not locked else None for blob in wanted.blobs}
+        return replace(found, blobs=tuple(replace(self._blob(found, blob), policy_now=now[blob.path]) for blob in wanted.blobs))
 
     def _blob(self, found: FoundKey, at: WantedBlob) -> Blob:
         if at.path not in self.files:
@@ -188,7 +190,8 @@ class World:
 
     def _sealed(self, action: str, wanted: WantedKey, one: FoundKey, blob: Any) -> None:
         name = wanted.name
-        policy = (blob.wanted.seal if blob is not None else wanted.seal).policydigest or ""
+        seal = blob.wanted.seal if blob is not None else wanted.seal
+        policy = seal.policydigest or (self.pcrs if seal.by_pcrs else "")
         if action == plan.NEW_BLOB:
             material = f"m{next(self.numbers)}"
             text = self.wrap(material, wanted.master) if wanted.master else self.seal(material, policy)
@@ -212,6 +215,8 @@ class World:
             self.overwrite(blob.path, self.export(name))
         elif action == plan.SEAL:
             text = self.seal(self.keys[name].material, policy)
+            if blob.path == wanted.blobs[0].path:
+                self.keys[name] = replace(self.keys[name], text=text)
             if blob.exists or blob.path == wanted.blobs[0].path:
                 self.overwrite(blob.path, text)
             else:

@@ -101,13 +101,18 @@ def der(tag: int, content: bytes) -> bytes:
     return bytes([tag]) + (bytes([size]) if size < 128 else bytes([0x82, size >> 8, size & 255])) + content
 
 
-def tpm_key(parent: int = 0x81000001, policy: bytes = b"", private: int = 160) -> bytes:
-    """What security/keys/trusted-keys/trusted_tpm2.c encodes by tpm2key.asn1; there is no TPM here to make one."""
+def parts(policy: bytes, private: int = 160) -> tuple[bytes, bytes]:
+    """What a TPM 2.0 gives of sealed data: TPM2B_PUBLIC and TPM2B_PRIVATE."""
     inside = struct.pack(">HHI", 8, 0xB, 0x40) + struct.pack(">H", len(policy)) + policy + struct.pack(">HH", 0x10, 32) + b"n" * 32
-    public = struct.pack(">H", len(inside)) + inside
+    return struct.pack(">H", len(inside)) + inside, struct.pack(">H", private) + b"p" * private
+
+
+def tpm_key(parent: int = 0x81000001, policy: bytes = b"") -> bytes:
+    """What security/keys/trusted-keys/trusted_tpm2.c encodes by tpm2key.asn1."""
+    public, private = parts(policy)
     number = parent.to_bytes(5 if parent >> 31 else 4, "big")
     content = der(0x06, bytes.fromhex("6781050a0105")) + der(0xA0, der(0x01, b"\xff")) + der(0x02, number)
-    return der(0x30, content + der(0x04, public) + der(0x04, struct.pack(">H", private) + b"p" * private)).hex().encode()
+    return der(0x30, content + der(0x04, public) + der(0x04, private)).hex().encode()
 
 
 @pytest.mark.parametrize("policy", [b"", b"\x8f" * 32])
@@ -122,9 +127,13 @@ def test_a_cut_tpm_2_key_is_seen_to_be_cut(at: int) -> None:
         parse.parse_sealed("trusted", tpm_key()[:at])
 
 
-def test_older_blobs_tell_nothing() -> None:
-    sealed = parse.parse_sealed("trusted", b"01010000")
-    assert (sealed.parent, sealed.policy) == (None, None)
+def test_blobs_of_kernels_before_5_13_and_of_other_sources() -> None:
+    public, private = parts(b"\x8f" * 32)
+    raw = parse.parse_sealed("trusted", (private + public + b"creation data").hex().encode())
+    assert (raw.parent, raw.policy) == (None, "8f" * 32)
+    for text in (b"02020202" * 20, (private + public[:20]).hex().encode(), private.hex().encode(), b"00"):
+        sealed = parse.parse_sealed("trusted", text)
+        assert (sealed.parent, sealed.policy) == (None, None)
     for text in (b"0", b"0101 0000", b"xy", b"01" * 5000):
         with pytest.raises(parse.Malformed):
             parse.parse_sealed("trusted", text)

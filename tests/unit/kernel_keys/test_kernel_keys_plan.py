@@ -100,7 +100,7 @@ def test_a_dead_key_is_told_as_that_and_loaded(state: str) -> None:
 def test_alternatives_are_made_and_tried_in_order() -> None:
     world = with_keys()
     both = {**T, "policydigest": "aa", "hash": "sha256", "update": True, "alternatives": [ALTERNATIVE]}
-    assert actions(world, both) == [plan.SEAL, plan.LOAD, plan.SEAL]
+    assert actions(world, both) == [plan.SEAL, plan.SEAL]
     world.run([both])
     assert actions(world, both) == []
     worth = world.keys["trusted:t"].material
@@ -133,12 +133,71 @@ def test_a_pcr_is_extended_only_when_the_key_comes_to_its_place() -> None:
     assert world.extended == 1
 
 
-def test_what_cannot_be_told_is_sealed_anew_each_time_it_is_asked_for() -> None:
+BY_PCRS = {**T, "description": "p", "blob": "/k/p", "pcrs": [11, 7]}
+
+
+def test_values_of_pcrs_that_have_changed_are_told_and_sealed_to_when_that_is_asked_for() -> None:
+    world = World(pcrs="aa")
+    assert world.run([BY_PCRS]) == [plan.NEW_BLOB, plan.LOAD]
+    worth = world.keys["trusted:p"].material
+    world.pcrs = "bb"
+    found = world.read([BY_PCRS])
+    assert plan.plan_keys(found) == []
+    assert "other values of the PCRs 11, 7 than they have now" in plan.report_keys(found, [])["warnings"][0]
+    (step,) = plan.plan_keys(world.read([{**BY_PCRS, "update": True}]))
+    assert (step.action, step.before["policy"], step.after["policy"]) == (plan.SEAL, "aa", "bb")
+    assert "the PCRs 11, 7 have other values" in step.sentence
+    world.run([{**BY_PCRS, "update": True}])
+    assert actions(world, {**BY_PCRS, "update": True}) == []
+    world.boot()
+    assert world.run([BY_PCRS]) == [plan.LOAD]
+    assert world.keys["trusted:p"].material == worth
+    world.boot()
+    world.pcrs = "cc"
+    with pytest.raises(RootOfTrustError, match="/k/p, which is sealed to other values of the PCRs 11, 7"):
+        actions(world, {**BY_PCRS, "update": True})
+
+
+def test_an_alternative_brings_the_key_back_and_the_blob_is_sealed_to_what_holds_now() -> None:
+    world = World(pcrs="aa")
+    both = {**BY_PCRS, "alternatives": [{"blob": "/k/p.cc", "policydigest": "cc", "hash": "sha256"}]}
+    world.run([both])
+    world.boot()
+    world.pcrs = "cc"
+    assert actions(world, both) == [plan.LOAD]
+    assert world.run([{**both, "update": True}]) == [plan.LOAD, plan.SEAL]
+    assert actions(world, {**both, "update": True}) == []
+    assert world.files["/k/p"].split("|")[2] == "cc"
+    again = {**BY_PCRS, "update": True, "alternatives": [{"blob": "/k/p.own", "pcrs": [0]}]}
+    world.run([again])
+    world.pcrs = "dd"
+    assert world.run([again]) == [plan.SEAL, plan.SEAL]
+    assert actions(world, again) == []
+
+
+def test_pcrs_that_the_list_itself_extends_are_not_compared() -> None:
+    world = World(pcrs="aa")
+    locked = {**BY_PCRS, "pcrlock": 11, "update": True}
+    world.run([locked])
+    world.pcrs = "extended"
+    assert actions(world, locked) == []
+    other = {**T, "pcrlock": 11}
+    with pytest.raises(RootOfTrustError, match="trusted:p is sealed to the PCR 11, which trusted:t before it extends"):
+        world.read([other, BY_PCRS])
+    assert plan.locked_pcrs([plan.wanted_key(other), plan.wanted_key(BY_PCRS)]) == {11}
+
+
+def test_a_key_that_was_sealed_to_nothing_is_sealed_to_pcrs_when_asked() -> None:
     world = with_keys()
-    found = world.read([{**T, "pcrinfo": "00", "update": True}])[0]
-    blob = replace(found.blobs[0], sealed=replace(found.blobs[0].sealed, policy=None, parent=None))  # type: ignore[type-var]  # this one is sealed
-    steps = plan.plan_keys([replace(found, blobs=(blob,))])
-    assert [(step.action, step.once) for step in steps] == [(plan.SEAL, True), (plan.LOAD, True)]
+    with pytest.raises(RootOfTrustError, match="/k/t is sealed differently from what is asked for: its parent is 0x1, its policy none"):
+        actions(world, {**T, "pcrs": [7]})
+    assert world.run([{**T, "pcrs": [7], "update": True}]) == [plan.SEAL]
+    assert actions(world, {**T, "pcrs": [7], "update": True}) == []
+    lost = {**T, "pcrs": [7], "update": True}
+    del world.files["/k/t"]
+    world.pcrs = "bb"
+    assert world.run([lost]) == [plan.SEAL], "what the kernel would give out does not load"
+    assert actions(world, lost) == []
 
 
 def test_a_file_that_is_gone_is_written_from_the_key() -> None:
@@ -251,6 +310,9 @@ def test_refused_with_nothing_done(case: str) -> None:
     [
         ({"keyauth": "a b"}, "keyauth is empty or has a blank"),
         ({"pcrlock": 24}, "there is no PCR 24"),
+        ({"pcrs": [24]}, "there is no PCR 24"),
+        ({"pcr_bank": "sha256"}, "pcr_bank is for pcrs alone"),
+        ({"pcrs": [7], "hash": "sm3-256"}, "by sm3-256"),
         ({"pcrinfo": "xyz"}, "pcrinfo 'xyz' is not hexadecimal"),
         ({"keyhandle": "0x1g"}, "keyhandle '0x1g' is not hexadecimal"),
         ({"policydigest": "aa", "hash": None}, "the hash of policydigest"),

@@ -494,8 +494,8 @@ def test_one_run_at_a_time(tmp_path: Path) -> None:
     volume = tmp_path / "volume"
     volume.touch()
     (tmp_path / "alias").symlink_to(volume)
-    first, second = lock.Locks(str(tmp_path), 0.1), lock.Locks(str(tmp_path), 0.1)
-    first.hold(str(volume))
-    first.hold(str(tmp_path / "alias"))
+    first, second = lock.HeaderLocks(str(tmp_path), 0.1), lock.HeaderLocks(str(tmp_path), 0.1)
+    first.hold_header(str(volume))
+    first.hold_header(str(tmp_path / "alias"))
     with pytest.raises(RootOfTrustError, match="Another run is at work"):
-        second.hold(str(tmp_path / "alias"))
+        second.hold_header(str(tmp_path / "alias"))
