@@ -144,6 +144,7 @@ from typing import Any
 
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.converge import converge
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.spec import Spec, objects, one_or_many
+from ansible_collections.rootoftrust.linux.plugins.module_utils.tpm.options import OWNER_OPTIONS
 from ansible_collections.rootoftrust.linux.plugins.module_utils.tpm.plan_primaries import (
     ABSENT,
     ECC,
@@ -159,10 +160,6 @@ PRIMARY_OPTIONS: dict[str, dict[str, Any]] = {
     "state": {"type": "str", "choices": [PRESENT, ABSENT], "default": PRESENT},
     "algorithm": {"type": "str", "choices": [RSA, ECC]},
     "da_protection": {"type": "bool", "default": False},
-}
-OWNER_OPTIONS: dict[str, dict[str, Any]] = {
-    "owner_auth": {"type": "str", "no_log": True},
-    "owner_auth_encoding": {"type": "str", "choices": ["text", "base64"], "default": "text", "no_log": False},
 }
 SPEC = one_or_many("primaries", "handle", PRIMARY_OPTIONS).merge(Spec(options=OWNER_OPTIONS))
 
