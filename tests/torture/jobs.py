@@ -218,9 +218,9 @@ class Encryption(Job):
         """Else its UUID is not known before, so there is no crypttab and nothing is opened at boot."""
         return self.rig.release != "11"
 
-    def tasks(self, poll: int = 1) -> tuple[dict[str, Any], ...]:
+    def tasks(self, wait: bool = True) -> tuple[dict[str, Any], ...]:
         options = {
-            "device": self.rig.disk, "name": NAME, "key_file": KEY, "mount": MOUNT, "pbkdf": CHEAP, "wait": True, "poll": poll,
+            "device": self.rig.disk, "name": NAME, "key_file": KEY, "mount": MOUNT, "pbkdf": CHEAP, "wait": wait, "poll": 1,
             **({"uuid": _LUKS_UUID} if self._chooses_uuid else {}),
         }  # fmt: skip
         return ({f"{_COLLECTION}.luks_encryption": options},)
