@@ -18,6 +18,9 @@ _PLAIN_UUID = "66666666-7777-4888-8999-aaaaaaaaaaaa"
 NAME = "torture"
 _ATTEMPTS = 4
 _SMALL = {"uml": "96M", "qemu": "96M"}
+# What is slow where the processor is emulated: many small files, and a look at the work, which takes the machine's one processor.
+_COPIED = {"uml": "/etc /usr/lib/python3", "qemu": "/etc"}
+_POLL = {"uml": 1, "qemu": 15}  # seconds
 
 
 class Broken(Exception):
@@ -33,13 +36,14 @@ class Job(ABC):
     """
 
     name: str
-    disk: ClassVar[Mapping[str, str]] = {"uml": "256M", "qemu": "192M"}
+    disk: ClassVar[Mapping[str, str]] = {"uml": "256M", "qemu": "144M"}
     files = 30
     tears = False
 
     def __init__(self, rig: Rig) -> None:
         self.rig = rig
         self.digest = ""
+        self._poll = _POLL[rig.machine.engine]
 
     @abstractmethod
     def prepare(self) -> None:
@@ -79,7 +83,7 @@ class Job(ABC):
         """A file system on the device, full of files that are known, and a line for it in fstab."""
         self.rig.run(
             f"mkfs.ext4 -q -b 4096 -U {_PLAIN_UUID} {device} && mkdir -p {MOUNT} && mount {device} {MOUNT}"
-            f" && cp -a /etc /usr/lib/python3 {MOUNT}"
+            f" && cp -a {_COPIED[self.rig.machine.engine]} {MOUNT}"
             f" && for n in $(seq {self.files}); do head -c $((1048576 + n * 777)) /dev/urandom > {MOUNT}/file-$n; done; sync"
             f" && echo UUID={_PLAIN_UUID} {MOUNT} ext4 nofail 0 2 >> /etc/fstab"
         )
@@ -220,7 +224,7 @@ class Encryption(Job):
 
     def tasks(self, wait: bool = True) -> tuple[dict[str, Any], ...]:
         options = {
-            "device": self.rig.disk, "name": NAME, "key_file": KEY, "mount": MOUNT, "pbkdf": CHEAP, "wait": wait, "poll": 1,
+            "device": self.rig.disk, "name": NAME, "key_file": KEY, "mount": MOUNT, "pbkdf": CHEAP, "wait": wait, "poll": self._poll,
             **({"uuid": _LUKS_UUID} if self._chooses_uuid else {}),
         }  # fmt: skip
         return ({f"{_COLLECTION}.luks_encryption": options},)
@@ -260,7 +264,7 @@ class Reencryption(Job):
 
     def tasks(self) -> tuple[dict[str, Any], ...]:
         options = {
-            "device": self.rig.disk, "name": NAME, "key_file": KEY, "volume_key": "2", "pbkdf": CHEAP, "wait": True, "poll": 1
+            "device": self.rig.disk, "name": NAME, "key_file": KEY, "volume_key": "2", "pbkdf": CHEAP, "wait": True, "poll": self._poll
         }  # fmt: skip
         return ({f"{_COLLECTION}.luks_encryption": options},)
 
@@ -292,7 +296,7 @@ class Decryption(Job):
 
     def tasks(self) -> tuple[dict[str, Any], ...]:
         options = {
-            "device": self.rig.disk, "name": NAME, "key_file": KEY, "mount": MOUNT, "state": "plain", "wait": True, "poll": 1
+            "device": self.rig.disk, "name": NAME, "key_file": KEY, "mount": MOUNT, "state": "plain", "wait": True, "poll": self._poll
         }  # fmt: skip
         return ({f"{_COLLECTION}.luks_encryption": options},)
 
