@@ -15,15 +15,15 @@ author:
   - rootoftrust.linux contributors (@rootoftrust)
 description:
   - Makes keys in the kernel's keyrings, loads them from where they are kept, changes them and takes them away, through the kernel's own
-    system calls. It needs no program on the managed host.
+    system calls. It needs no program on the managed host but modprobe, where a type of keys comes with a module of the kernel.
   - The kernel forgets all keys when it goes down. A trusted or encrypted key is kept as a O(blob), the payload of a user key made here in a
     O(file). A key that has one is in it before anything can use the key.
   - The kernel makes an encrypted key under a master that is not there, and never gives it out again; this module refuses. It re-wraps
     no key under a master that is missing, or has fewer than 16 bytes.
   - A key that is there is compared with what is asked for by its format, length and master, and with its blob.
 notes:
-  - Encrypted keys need the kernel's module C(encrypted-keys), trusted keys C(trusted) and a TPM or another source. Debian's kernels have no
-    trusted keys; its release 11 has no encrypted keys either. An error says which of it is the case.
+  - Encrypted keys need the kernel's module C(encrypted-keys), trusted keys C(trusted) and a TPM or another source. They are loaded where
+    they are not, until the next boot. Debian's kernels have no trusted keys; its release 11 has no encrypted keys either. An error says so.
   - The session keyring V(@s) is that of Ansible's connection and goes with it.
 options:
   description:
@@ -110,7 +110,7 @@ options:
   update:
     description:
       - Whether a key under another O(master), or sealed differently, is re-wrapped or sealed anew. If V(false), it is an error.
-      - It also lets a blob that does not load be written anew from the key in the kernel.
+      - It also lets a blob that is cut be written anew from the key in the kernel.
       - With O(pcrs), a blob is sealed anew when their values have changed, as long as the key is in the kernel or an alternative loads.
     type: bool
     default: false
@@ -350,11 +350,6 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Have the kernel's module for encrypted keys, where it is a module
-  community.general.modprobe:
-    name: encrypted-keys
-    persistent: present
-
 - name: Have a master key on a host without a TPM, and a key under it
   rootoftrust.linux.kernel_key:
     keys:
@@ -440,8 +435,10 @@ steps:
 """
 
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.converge import converge
+from ansible_collections.rootoftrust.linux.plugins.module_utils.core.runner import Runner
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.spec import objects, one_or_many
 from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.keys import Keys
+from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.modprobe import Modprobe
 from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.options import KEY_OPTIONS
 from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.plan_keys import plan_keys, report_keys
 
@@ -450,7 +447,7 @@ SPEC = one_or_many("keys", "description", KEY_OPTIONS)
 
 def main() -> None:
     module = SPEC.create_module()
-    keys = Keys()
+    keys = Keys(Modprobe(Runner(module)))
     converge(
         module,
         desired=objects(module.params, "keys", KEY_OPTIONS),

@@ -38,17 +38,24 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.mode
     WantedKey,
 )
 from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.model import USER as USER_TYPE
+from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.modprobe import Modprobe
 from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.parse import Malformed, parse_sealed
 from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.procfs import Procfs
 from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.sealing import Sealing
 
 
 class Keys:
-    def __init__(self) -> None:
+    """
+    :param modprobe: loads what brings a type of keys.
+    """
+
+    def __init__(self, modprobe: Modprobe) -> None:
+        self._modprobe = modprobe
         self._opened: Keyrings | None = None
         self._sealing = Sealing()
         self._locks = Locks()
         self._locked: frozenset[int] = frozenset()
+        self._now: dict[tuple[Any, ...], str | None] = {}  # what seals to PCRs come down to, of one reading
 
     @property
     def _rings(self) -> Keyrings:
@@ -67,7 +74,7 @@ class Keys:
         self._locks.hold(*LOCK)
         wanted = [plan_keys.wanted_key(params) for params in asked]
         plan_keys.check_list(wanted)
-        self._locked = plan_keys.locked_pcrs(wanted)
+        self._locked, self._now = plan_keys.locked_pcrs(wanted), {}
         try:
             return [self._look(one) for one in wanted]
         except KeyctlError as error:
@@ -78,7 +85,10 @@ class Keys:
         key = None if place.missing else self._rings.key_in(place.serial, wanted.type, wanted.description)
         found = FoundKey(wanted, place, key=key)
         if not self._rings.has_type(wanted.type):
-            return replace(found, lacking=self._rings.procfs.why_lacking(wanted.type))
+            module = self._rings.procfs.loadable(wanted.type)
+            if not module:
+                return replace(found, lacking=self._rings.procfs.why_lacking(wanted.type))
+            found = replace(found, module=module)
         found = self._look_at_blobs(found) if wanted.type in SEALED else self._look_at_payload(found)
         leaves = wanted.state != PRESENT or (found.given is not None and found.given != found.current)
         if leaves and key is not None and not key.dead and wanted.type in (USER_TYPE, TRUSTED):
@@ -112,7 +122,12 @@ class Keys:
     def _policy_now(self, wanted: WantedKey, blob: WantedBlob) -> str | None:
         """None, too, where the list itself changes one of the PCRs."""
         seal = blob.seal
-        return None if wanted.state != PRESENT or self._locked.intersection(seal.by_pcrs) else self._sealing.policy_now(seal)
+        if wanted.state != PRESENT or self._locked.intersection(seal.by_pcrs):
+            return None
+        kind = (seal.by_pcrs, seal.pcr_bank, seal.hash, seal.blobauth is None)
+        if kind not in self._now:
+            self._now[kind] = self._sealing.policy_now(seal)
+        return self._now[kind]
 
     def _export(self, found: FoundKey, serial: int) -> tuple[Sealed | None, str]:
         """What the kernel gives out, or why it does not."""
@@ -160,7 +175,7 @@ class Keys:
         if export is not None and export.text == sealed.text:
             return replace(blob, loads=True, same=True)
         alive = found.key is not None and not found.key.dead
-        if found.wanted.state != PRESENT or (kind == TRUSTED and alive):
+        if found.wanted.state != PRESENT or found.module or (kind == TRUSTED and alive):
             return blob  # a trusted key's blobs differ by nature, and to try one costs a call of the TPM
         if kind == ENCRYPTED:
             master = self._master(sealed.master)
@@ -234,7 +249,9 @@ class Keys:
             raise refusal(error, "The kernel refuses", self._rings.procfs) from None
 
     def _apply_plain(self, action: str, one: FoundKey) -> None:
-        if action == plan_keys.MAKE_KEYRINGS:
+        if action == plan_keys.LOAD_MODULE:
+            self._load_module(one)
+        elif action == plan_keys.MAKE_KEYRINGS:
             self._rings.make(self._rings.find(one.wanted.keyring))
         elif action == plan_keys.ADD:
             self._add(one)
@@ -242,6 +259,11 @@ class Keys:
             self._apply_to_files(action, one)
         else:
             self._apply_to_key(action, one, certain(one.key).serial)
+
+    def _load_module(self, one: FoundKey) -> None:
+        self._modprobe.load(one.module)
+        if not self._rings.has_type(one.wanted.type):
+            raise RootOfTrustError(f"{one.wanted.name}: {self._rings.procfs.why_lacking(one.wanted.type)}")
 
     def _apply_to_files(self, action: str, one: FoundKey) -> None:
         wanted = one.wanted
@@ -324,20 +346,14 @@ class Keys:
         seal, main = blob.wanted.seal, blob.path == wanted.blobs[0].path
         if action == plan_keys.EXPORT:
             text = self._text(self._serial(wanted), wanted)
-        elif action == plan_keys.SEAL and main:
+        elif action == plan_keys.SEAL:
             text = self._seal(self._serial(wanted), wanted, seal)
         else:
+            self._check_master(wanted)
             with self._rings.private() as private:
-                if action == plan_keys.REWRAP_BLOB:
-                    self._check_master(wanted)
-                    copy = self._load(wanted, blob.wanted.seal, self._content(wanted, blob.path), private)
-                    keyctl.update(copy, b"update " + os.fsencode(certain(wanted.master)))
-                    text = self._text(copy, wanted)
-                else:  # an alternative: the key itself keeps the blob that it came from
-                    live = parse_sealed(TRUSTED, keyctl.read(self._serial(wanted)))
-                    source = next((known.wanted.seal for known in one.blobs if known.same or known.loads), wanted.seal)
-                    copy = self._load(wanted, source, live, private)
-                    text = self._seal(copy, wanted, seal)
+                copy = self._load(wanted, seal, self._content(wanted, blob.path), private)
+                keyctl.update(copy, b"update " + os.fsencode(certain(wanted.master)))
+                text = self._text(copy, wanted)
         if not blob.exists:
             # Sealed by the user's own policy, an alternative is for PCRs that need not hold now; and they do not after pcrlock.
             if (main or seal.by_pcrs) and not (action == plan_keys.EXPORT and seal.pcrlock is not None):
@@ -348,7 +364,7 @@ class Keys:
         files.put_pending(blob.path)
 
     def _seal(self, serial: int, wanted: WantedKey, seal: SealOptions) -> bytes:
-        """Seal a key anew, and its text then. The kernel has the key in clear: nothing has to hold of what it was sealed to."""
+        """Seal a key anew where it is, and its text then. The kernel has it in clear: nothing has to hold of what it was sealed to."""
         try:
             self._keyctl.update(serial, b"update " + self._sealing.resolved(seal).words("update", lock=False))
         except KeyctlError as error:
@@ -378,7 +394,25 @@ class Keys:
             words += [wanted.format.encode(), os.fsencode(certain(wanted.master))]
         words.append(str(certain(wanted.length)).encode())
         words.append(self._sealing.resolved(wanted.seal).words("new", lock=False))
-        return self._keyctl.add(wanted.type, wanted.description, b" ".join(word for word in words if word), keyring)
+        try:
+            return self._keyctl.add(wanted.type, wanted.description, b" ".join(word for word in words if word), keyring)
+        except KeyctlError as error:
+            told = self._why_not_sealed(wanted, error) if wanted.type == TRUSTED else ""
+            if told:
+                raise RootOfTrustError(f"{wanted.name} cannot be sealed: {told}.", "Correct keyhandle or keyauth (tpm_info).") from None
+            raise
+
+    def _why_not_sealed(self, wanted: WantedKey, error: KeyctlError) -> str:
+        handle = wanted.seal.keyhandle
+        if error.errno == errno.EPERM and self._sealing.in_lockout():
+            return "the TPM is in lockout"
+        if error.errno == errno.EPERM:
+            return f"the TPM has no storage key at {handle or '0x40000000'}, or keyauth is not its authorisation"
+        return (
+            "the kernel does not take its options" + ("" if handle else "; a TPM 2.0 needs keyhandle")
+            if error.errno == errno.EINVAL
+            else ""
+        )
 
     def _load(self, wanted: WantedKey, seal: SealOptions, sealed: Sealed, keyring: int, lock: bool = False) -> int:
         with self._sealing.session(seal) as told:

@@ -234,7 +234,8 @@ class Master:
 class FoundKey:
     """A key that was asked for, and all that is known of it.
 
-    :param lacking: why the kernel has no such type; empty where it has.
+    :param lacking: why the kernel has no such type; empty where it has, or can have it.
+    :param module: the kernel's module that has to be loaded for the type; empty where the kernel has it. No such key can be there then.
     :param key: the key in its place; None where there is none.
     :param given: the payload that it should have; None where none is given or its file is not there.
     :param kept: of ``file``: whether it exists.
@@ -248,6 +249,7 @@ class FoundKey:
     wanted: WantedKey
     place: Place
     lacking: str = ""
+    module: str = ""
     key: KernelKey | None = None
     given: Secret | None = None
     kept: bool = False

@@ -45,7 +45,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.pars
 )
 
 # Actions
-MAKE_KEYRINGS = "make keyrings"
+LOAD_MODULE, MAKE_KEYRINGS = "load the module", "make keyrings"
 WRITE_FILE, SAVE_FILE = "write random bytes to the file", "keep the payload in the file"
 ADD, CHANGE = "add", "change the payload"
 NEW, NEW_BLOB, LOAD, EXPORT = "new", "new into its blob", "load", "export"
@@ -269,7 +269,7 @@ def plan_keys(found: Sequence[FoundKey]) -> list[Step]:
     """
     check_list([one.wanted for one in found])
     steps: list[Step] = []
-    made: set[str] = set()  # keyrings
+    made: set[str] = set()  # keyrings, and modules of the kernel
     coming: Coming = {}  # keys that will be there when later ones are made
     gone: set[str] = set()
     for one in found:
@@ -290,6 +290,10 @@ def _plan_present(one: FoundKey, coming: Coming, made: set[str]) -> list[Step]:
     if one.lacking:
         raise RootOfTrustError(f"{wanted.name}: {one.lacking}")
     steps = []
+    if one.module and one.module not in made:
+        made.add(one.module)
+        sentence = f"Load the kernel's module {one.module}, which brings {wanted.type} keys."
+        steps.append(Step(f"module {one.module}", LOAD_MODULE, sentence, {"state": ABSENT}, {"state": "loaded"}, one))
     if one.place.missing and wanted.keyring not in made:
         made.add(wanted.keyring)
         what = "/".join(one.place.missing)
@@ -514,7 +518,7 @@ def _plan_sealed_anew(one: FoundKey, coming: Coming) -> list[Step]:
 
 def _plan_load(one: FoundKey, there: Sequence[Blob], coming: Coming) -> list[Step]:
     wanted = one.wanted
-    usable = [blob for blob in there if blob.sealed is not None and _may_load(blob, blob.sealed, coming)]
+    usable = [blob for blob in there if blob.sealed is not None and _may_load(one, blob, blob.sealed, coming)]
     if not usable:
         made = [blob.path for blob in there if blob.sealed is not None and coming.get(blob.sealed.master)]
         if made:
@@ -545,11 +549,12 @@ def _plan_load(one: FoundKey, there: Sequence[Blob], coming: Coming) -> list[Ste
     return [load, *more]
 
 
-def _may_load(blob: Blob, sealed: Sealed, coming: Coming) -> bool:
-    """Whether a blob loads, or will when the keys before it in the list are there."""
+def _may_load(one: FoundKey, blob: Blob, sealed: Sealed, coming: Coming) -> bool:
+    """Whether a blob loads, or will when the keys before it in the list, and the type, are there."""
     if blob.loads is not None:
         return blob.loads
-    return sealed.kind == TRUSTED or coming.get(sealed.master) is False
+    untried = one.module and one.master is not None and one.master.name == sealed.master and not one.master.fault
+    return sealed.kind == TRUSTED or bool(untried) or coming.get(sealed.master) is False
 
 
 def _refuse_unasked(one: FoundKey, what: str, sealed: Sealed) -> None:
@@ -619,7 +624,12 @@ def _plan_encrypted(one: FoundKey, export: Sealed, coming: Coming) -> list[Step]
             f"{blob.path} holds another key than {wanted.subject}: one of them would be lost.",
             "Move the blob away to keep the key of the kernel, or have that absent to load the blob.",
         )
-    if blob.sealed is None or blob.same is None:
+    if blob.sealed is not None and blob.same is None:
+        raise RootOfTrustError(
+            f"Nobody can tell whether {blob.path} holds {wanted.subject}, for it does not load. {blob_fault(blob)}.",
+            "Have its own master present; or move the blob away, and it is written anew from the key in the kernel.",
+        )
+    if blob.sealed is None:
         _refuse_broken_blob(one, blob)
         return [*(live if other_master else []), _export_step(one, blob)]
     if blob.sealed.master == wanted.master:

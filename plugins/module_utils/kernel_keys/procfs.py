@@ -39,6 +39,11 @@ class Procfs:
         known = parse_modules(_read(f"/lib/modules/{os.uname().release}/modules.dep"))
         return module.replace("_", "-") if module in known else None
 
+    def loadable(self, kind: str) -> str:
+        """The name of the module that would bring the type, if it is not loaded; empty where there is none."""
+        name = self.module(kind) or ""
+        return "" if os.path.isdir(f"/sys/module/{name.replace('-', '_')}") else name
+
     def why_lacking(self, kind: str) -> str:
         """Why the kernel has no such type of key, and what to do."""
         if kind not in MODULES:
@@ -52,9 +57,8 @@ class Procfs:
                     " Enable the TPM in the firmware and load its driver first, or take a master of the type user."
                 )
             return f"this kernel has {option}, yet not the type. Look into its messages (dmesg)."
-        if module in parse_modules(_read(f"{folder}/modules.dep")):
-            name = module.replace("_", "-")
-            return f"the kernel's module {name} is not loaded. Load it now and at every boot (community.general.modprobe)."
+        if self.module(kind):
+            return f"the kernel's module {self.module(kind)} is not loaded."
         other = " Take encrypted keys under a user: master instead." if kind == TRUSTED else " Take a kernel that has them."
         return f"this kernel was built without {option}: it has no {kind} keys.{other}"
 

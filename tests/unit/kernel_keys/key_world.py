@@ -196,12 +196,11 @@ class World:
             material = f"m{next(self.numbers)}"
             text = self.wrap(material, wanted.master) if wanted.master else self.seal(material, policy)
             assert text is not None, "made under a master that is not there"
-            if self.why_not(text):
-                raise Refused(self.why_not(text))
+            self.refuse(text)
             self.write_new(blob.path, text)
         elif action == plan.LOAD:
             text = self.files[blob.path]
-            assert not self.why_not(text), "the plan has promised that it loads"
+            self.refuse(text, promised=blob.loads is not None)  # some cannot be tried before their master is there
             kind, material, at, dummy = text.split("|")
             self.extended += wanted.seal.pcrlock is not None
             self.put(name, material, one, master=at if kind == ENCRYPTED else "", text="" if kind == ENCRYPTED else text)
@@ -215,8 +214,7 @@ class World:
             self.overwrite(blob.path, self.export(name))
         elif action == plan.SEAL:
             text = self.seal(self.keys[name].material, policy)
-            if blob.path == wanted.blobs[0].path:
-                self.keys[name] = replace(self.keys[name], text=text)
+            self.keys[name] = replace(self.keys[name], text=text)
             if blob.exists or blob.path == wanted.blobs[0].path:
                 self.overwrite(blob.path, text)
             else:
@@ -238,10 +236,15 @@ class World:
     def overwrite(self, path: str, text: str | None) -> None:
         """Only by what loads: the I/O refuses otherwise, and then nothing has changed."""
         assert text is not None
-        if not self.why_not(text):
-            self.files[path] = text
-        else:
-            raise Refused(self.why_not(text))
+        self.refuse(text)
+        self.files[path] = text
+
+    def refuse(self, text: str, promised: bool = False) -> None:
+        """Load a blob, or not."""
+        why = self.why_not(text)
+        assert not (why and promised), "the plan has promised that it loads"
+        if why:
+            raise Refused(why)
 
     def boot(self) -> None:
         self.keys.clear()

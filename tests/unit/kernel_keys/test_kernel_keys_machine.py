@@ -64,6 +64,9 @@ class Keys(RuleBasedStateMachine):
         unreadable = [name for name, key in world.keys.items() if key.state == "valid" and world.export(name) is None]
         alive = {name: key.material for name, key in world.keys.items() if key.state == "valid"}
         gone = {path for one in asked if one["remove_files"] for path in (one["file"], one["blob"])}
+        # A master that goes knows of the keys in the kernel that are kept under it, and not of blobs that lie somewhere.
+        ended = {f"user:{one['description']}" for one in asked if one["state"] != "present"}
+        gone |= {path for path, text in world.files.items() if text.count("|") == 3 and text.split("|")[2] in ended}
 
         def watch(step: Step) -> None:
             after = self.kept()

@@ -339,6 +339,26 @@ def test_what_the_kernel_lacks_is_told_only_of_keys_that_should_be_there() -> No
     assert plan.plan_keys(found[1:]) == []
 
 
+def test_a_type_that_comes_with_a_module_is_planned_as_if_it_were_there() -> None:
+    world = World()
+    whole = [KMK, EVM, {**EVM, "description": "other", "blob": "/k/other"}, T]
+    modules = {"encrypted": "encrypted-keys", "trusted": "trusted"}
+
+    def planned() -> list[str]:
+        found = [replace(one, module=modules.get(one.wanted.type, "")) for one in world.read(whole)]
+        untried = [replace(one, blobs=tuple(replace(blob, loads=None, why="") for blob in one.blobs)) for one in found]
+        return [step.action for step in plan.plan_keys(untried)]
+
+    made = [plan.NEW_BLOB, plan.LOAD]
+    assert planned() == [plan.WRITE_FILE, plan.ADD, plan.LOAD_MODULE, *made, *made, plan.LOAD_MODULE, *made]
+    world.run(whole)
+    master = world.keys["user:kmk"]
+    world.boot()
+    assert planned() == [plan.ADD, plan.LOAD_MODULE, plan.LOAD, plan.LOAD, plan.LOAD_MODULE, plan.LOAD]
+    world.keys["user:kmk"] = master
+    assert planned() == [plan.LOAD_MODULE, plan.LOAD, plan.LOAD, plan.LOAD_MODULE, plan.LOAD], "the master is there already"
+
+
 # --- keyrings ----------------------------------------------------------------------------------------------------------
 
 APP = KernelKey(5, "keyring", "app", 0, 0, 0x3F010000, "valid", "perm")
