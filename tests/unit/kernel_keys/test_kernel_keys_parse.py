@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import struct
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from hypothesis import strategies as st
 
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError
 from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys import parse
-from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.model import KernelKey, Quota
+from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.model import KernelKey, Quota, SealOptions
+from ansible_collections.rootoftrust.linux.plugins.module_utils.tpm.pcr_policy import pcr_info, pcr_policy
 
 RECORDED = Path(__file__).parents[1] / "fixtures/kernel_keys"
 BLOB = (RECORDED / "linux-7.2.7-encrypted_default_32.blob").read_bytes()
@@ -96,41 +96,39 @@ def test_what_is_no_text_of_an_encrypted_key(text: bytes) -> None:
         parse.parse_sealed("encrypted", text)
 
 
-def der(tag: int, content: bytes) -> bytes:
-    size = len(content)
-    return bytes([tag]) + (bytes([size]) if size < 128 else bytes([0x82, size >> 8, size & 255])) + content
+TRUSTED = {path.stem.partition("trusted_")[2]: path.read_bytes() for path in RECORDED.glob("*-trusted_*.blob")}
+ZEROS = {16: "00" * 32}
 
 
-def parts(policy: bytes, private: int = 160) -> tuple[bytes, bytes]:
-    """What a TPM 2.0 gives of sealed data: TPM2B_PUBLIC and TPM2B_PRIVATE."""
-    inside = struct.pack(">HHI", 8, 0xB, 0x40) + struct.pack(">H", len(policy)) + policy + struct.pack(">HH", 0x10, 32) + b"n" * 32
-    return struct.pack(">H", len(inside)) + inside, struct.pack(">H", private) + b"p" * private
+def test_a_blob_of_a_tpm_2_tells_its_parent_and_policy() -> None:
+    plain, by_pcr = (parse.parse_any_sealed(TRUSTED[name] + b"\n") for name in ("tpm20_plain", "tpm20_pcr16"))
+    assert (plain.kind, plain.parent, plain.policy) == ("trusted", 0x81000001, "")
+    assert (by_pcr.parent, by_pcr.policy) == (0x81000001, pcr_policy("sha256", ZEROS, "sha256", password=False))
 
 
-def tpm_key(parent: int = 0x81000001, policy: bytes = b"") -> bytes:
-    """What security/keys/trusted-keys/trusted_tpm2.c encodes by tpm2key.asn1."""
-    public, private = parts(policy)
-    number = parent.to_bytes(5 if parent >> 31 else 4, "big")
-    content = der(0x06, bytes.fromhex("6781050a0105")) + der(0xA0, der(0x01, b"\xff")) + der(0x02, number)
-    return der(0x30, content + der(0x04, public) + der(0x04, private)).hex().encode()
+def test_a_blob_of_a_tpm_12_tells_its_pcrs() -> None:
+    plain, by_pcr = (parse.parse_any_sealed(TRUSTED[name]) for name in ("tpm12_plain", "tpm12_pcr16"))
+    assert (plain.kind, plain.parent, plain.policy) == ("trusted", None, "")
+    info = pcr_info({16: "00" * 20})
+    assert (by_pcr.parent, by_pcr.policy) == (None, info[:-40])
+    assert SealOptions(pcrinfo=info.upper()).policy == by_pcr.policy
 
 
-@pytest.mark.parametrize("policy", [b"", b"\x8f" * 32])
-def test_a_tpm_2_key_tells_its_parent_and_policy(policy: bytes) -> None:
-    sealed = parse.parse_any_sealed(tpm_key(policy=policy) + b"\n")
-    assert (sealed.kind, sealed.parent, sealed.policy) == ("trusted", 0x81000001, policy.hex())
-
-
-@given(st.integers(0, len(tpm_key()) - 1))
-def test_a_cut_tpm_2_key_is_seen_to_be_cut(at: int) -> None:
-    with pytest.raises(parse.Malformed):
-        parse.parse_sealed("trusted", tpm_key()[:at])
+@pytest.mark.parametrize("name", sorted(TRUSTED))
+def test_a_blob_that_is_cut_anywhere_is_seen_to_be_cut(name: str) -> None:
+    for at in range(len(TRUSTED[name])):
+        if name.startswith("tpm20") or at >= 8:  # before, nobody can tell whose it is
+            with pytest.raises(parse.Malformed):
+                parse.parse_sealed("trusted", TRUSTED[name][:at])
 
 
 def test_blobs_of_kernels_before_5_13_and_of_other_sources() -> None:
-    public, private = parts(b"\x8f" * 32)
+    der = bytes.fromhex(TRUSTED["tpm20_pcr16"].decode())
+    rest = der.partition(bytes.fromhex("02050081000001"))[2]  # after the parent: the public and the private part, as octet strings
+    public, private = rest[2 : 2 + rest[1]], rest[2 + rest[1] + 3 :]
+    assert (len(public), len(private)) == (int.from_bytes(public[:2], "big") + 2, int.from_bytes(private[:2], "big") + 2)
     raw = parse.parse_sealed("trusted", (private + public + b"creation data").hex().encode())
-    assert (raw.parent, raw.policy) == (None, "8f" * 32)
+    assert (raw.parent, raw.policy) == (None, pcr_policy("sha256", ZEROS, "sha256", password=False))
     for text in (b"02020202" * 20, (private + public[:20]).hex().encode(), private.hex().encode(), b"00"):
         sealed = parse.parse_sealed("trusted", text)
         assert (sealed.parent, sealed.policy) == (None, None)
