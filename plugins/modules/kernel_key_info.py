@@ -81,7 +81,7 @@ keys:
     format: {description: Of an encrypted key., type: str, returned: for encrypted keys that are exportable}
     master: {description: Of an encrypted key., type: str, returned: for encrypted keys that are exportable}
     parent: {description: The handle of the TPM's key that seals it., type: str, returned: for trusted keys that are exportable}
-    policy: {description: The digest of its policy; empty for none., type: str, returned: for trusted keys that are exportable}
+    policy: {description: 'The digest of its policy, or the PCRs of a TPM 1.2; empty for none.', type: str, returned: for trusted keys}
 session:
   description: The session keyring of Ansible's connection.
   type: dict
@@ -92,10 +92,12 @@ session:
 types:
   description:
     - Of V(user), V(logon), V(trusted) and V(encrypted), whether the kernel has such keys and why not, and the kernel's module that brings
-      them; null where they are built in or not there at all.
+      them; null where they are built in or not there at all. RV(types.*.at_boot) says whether that is loaded at every boot.
   type: dict
   returned: success
-  sample: {user: {available: true, why: '', module: null}, encrypted: {available: true, why: '', module: encrypted-keys}}
+  sample:
+    user: {available: true, why: '', module: null, at_boot: true}
+    encrypted: {available: true, why: '', module: encrypted-keys, at_boot: false}
 quota:
   description: What this user's keys take, and may take.
   type: dict
@@ -123,12 +125,23 @@ blobs:
     master: {description: Of an encrypted key., type: str, returned: for encrypted keys}
     length: {description: Of an encrypted key., type: int, returned: for encrypted keys}
     parent: {description: The handle of the TPM's key that seals it., type: str, returned: for trusted keys}
-    policy: {description: The digest of its policy., type: str, returned: for trusted keys}
+    policy: {description: 'The digest of its policy, or the PCRs of a TPM 1.2.', type: str, returned: for trusted keys}
+loader:
+  description: What the role P(rootoftrust.linux.kernel_keys#role) has set up to load keys at boot.
+  type: dict
+  returned: success
+  contains:
+    keyctl: {description: The path of the program that it needs; null where that is not installed., type: str}
+    files: {description: 'Its V(program), V(table) and V(unit), each with mode and sha256; null where there is none.', type: dict}
+    enabled: {description: Whether its unit is enabled., type: bool}
+    active: {description: Whether that has run., type: bool}
 """
 
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.converge import observe
+from ansible_collections.rootoftrust.linux.plugins.module_utils.core.runner import Runner
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.spec import Spec
 from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.inventory import look
+from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.loader import Loader
 
 SPEC = Spec(
     options={
@@ -140,7 +153,8 @@ SPEC = Spec(
 
 def main() -> None:
     module = SPEC.create_module()
-    observe(module, lambda: look(module.params["keyring"], module.params["blobs"]))
+    loader = Loader(Runner(module))
+    observe(module, lambda: {**look(module.params["keyring"], module.params["blobs"]), "loader": loader.look()})
 
 
 if __name__ == "__main__":

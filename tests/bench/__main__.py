@@ -8,7 +8,7 @@ import datetime
 import os
 import platform
 
-from tests.bench import encryption, luks_keyslot, rng_quality, site
+from tests.bench import encryption, kernel_keys, luks_keyslot, rng_quality, site
 from tests.integration.ansible_run import ROOT
 
 HEAD = """\
@@ -48,6 +48,13 @@ def main() -> None:
         f"the modules' `main()` on this host, with the start of Python, in turns, {luks_keyslot.REPETITIONS} repetitions:",
         "",
         *luks_keyslot.table(),
+        "",
+        "## The role `kernel_keys` without changes",
+        "",
+        "Whole runs of `ansible-playbook` against one User Mode Linux machine (Debian 13), a master key and encrypted keys under it,",
+        f"{kernel_keys.REPETITIONS} repetitions; goal: no more than {kernel_keys.MOST} module executions, however many keys there are.",
+        "",
+        *kernel_keys.table(),
         "",
         "## Encryption in place",
         "",
