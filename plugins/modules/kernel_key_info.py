@@ -132,7 +132,8 @@ loader:
   returned: success
   contains:
     keyctl: {description: The path of the program that it needs; null where that is not installed., type: str}
-    files: {description: 'Its V(program), V(table) and V(unit), each with mode and sha256; null where there is none.', type: dict}
+    files: {description: 'Its files by their paths, each with mode and sha256; null where there is none.', type: dict}
+    initramfs: {description: 'What makes the initramfs, as RV(rootoftrust.linux.initramfs#module:tool).', type: str}
     enabled: {description: Whether its unit is enabled., type: bool}
     active: {description: Whether that has run., type: bool}
 """

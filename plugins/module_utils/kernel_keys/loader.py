@@ -12,13 +12,18 @@ import stat
 from typing import Any
 
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.runner import Runner
+from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.initramfs import Images
 
 UNIT = "rootoftrust-kernel-keys.service"
-FILES = {
-    "program": "/usr/local/lib/rootoftrust/kernel-keys-load",
-    "table": "/usr/local/lib/rootoftrust/kernel-keys",
-    "unit": f"/etc/systemd/system/{UNIT}",
-}
+UNIT_FILE = f"/etc/systemd/system/{UNIT}"
+FILES = (
+    "/usr/local/lib/rootoftrust/kernel-keys-load",
+    "/usr/local/lib/rootoftrust/kernel-keys",
+    UNIT_FILE,
+    "/etc/initramfs-tools/scripts/init-bottom/rootoftrust-kernel-keys",
+    "/usr/lib/dracut/modules.d/76rootoftrust-kernel-keys/module-setup.sh",
+    "/usr/lib/dracut/modules.d/76rootoftrust-kernel-keys/kernel-keys.sh",
+)
 
 
 class Loader:
@@ -30,12 +35,13 @@ class Loader:
     def look(self) -> dict[str, Any]:
         """Its files, and the state of its unit."""
         shown: dict[str, str] = {}
-        if os.path.isdir("/run/systemd/system") and os.path.exists(FILES["unit"]):
+        if os.path.isdir("/run/systemd/system") and os.path.exists(UNIT_FILE):
             text = self._runner.run(["systemctl", "show", "-p", "UnitFileState,ActiveState", "--", UNIT]).text
             shown = {name: value for name, _equals, value in (line.partition("=") for line in text.splitlines())}
         return {
             "keyctl": self._runner.find("keyctl"),
-            "files": {name: _file(path) for name, path in FILES.items()},
+            "files": {path: _file(path) for path in FILES},
+            "initramfs": Images(self._runner).tool(),
             "enabled": shown.get("UnitFileState") == "enabled",
             "active": shown.get("ActiveState") == "active",
         }

@@ -2,7 +2,9 @@
 # Copyright (c) 2026, rootoftrust.linux contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Loads the keys that a table names, each from the first of its files that the kernel takes. One that is there is left alone.
+# Usage: kernel-keys-load TABLE [evm]
+# Loads the keys that a table names, each from the first of its files that the kernel takes. One that is there is left alone. With evm,
+# has the kernel start EVM with evm-key when all are there.
 # A line of the table: type keyring description permissions timeout options files policies, with tabs between them, "-" for nothing, ","
 # between several. A policy is that of a file: hash:bank:PCRs with "+" between them.
 set -uf
@@ -106,11 +108,22 @@ load_by_policy() {
     } 3<>/dev/tpm0
 }
 
+# start_evm: for good, until the next boot.
+start_evm() {
+    [ -d /sys/kernel/security/integrity ] || mount -t securityfs securityfs /sys/kernel/security 2>/dev/null
+    state=$(cat /sys/kernel/security/evm) || return 1
+    [ $((state & 1)) = 1 ] || echo 1 >/sys/kernel/security/evm
+}
+
 keyctl link @u @s 2>/dev/null # a master in @u is found, and what is loaded can be given permissions
 failed=0
 tab=$(printf '\t')
 while IFS=$tab read -r type path description permissions timeout options files policies; do
-    case $type in '' | '#'*) continue ;; esac
+    case $type in
+        '' | '#'*) continue ;;
+        encrypted) modprobe -q encrypted-keys ;; # where it is a module, and no other has loaded it yet
+        trusted) modprobe -q trusted ;;
+    esac
     if ! at=$(keyring "$path"); then
         echo "$type:$description: the keyring $path cannot be made" >&2
         failed=1
@@ -133,4 +146,7 @@ while IFS=$tab read -r type path description permissions timeout options files p
     [ "$timeout" = - ] || keyctl timeout "$id" "$timeout" || failed=1
     [ "$permissions" = - ] || keyctl setperm "$id" "0x${permissions#0x}" || failed=1
 done <"$1"
+if [ "${2-}" = evm ] && [ "$failed" = 0 ]; then
+    start_evm || failed=1
+fi
 exit "$failed"
