@@ -92,12 +92,10 @@ session:
 types:
   description:
     - Of V(user), V(logon), V(trusted) and V(encrypted), whether the kernel has such keys and why not, and the kernel's module that brings
-      them; null where they are built in or not there at all. RV(types.*.at_boot) says whether that is loaded at every boot.
+      them; null where they are built in or not there at all.
   type: dict
   returned: success
-  sample:
-    user: {available: true, why: '', module: null, at_boot: true}
-    encrypted: {available: true, why: '', module: encrypted-keys, at_boot: false}
+  sample: {user: {available: true, why: '', module: null}, encrypted: {available: true, why: '', module: encrypted-keys}}
 quota:
   description: What this user's keys take, and may take.
   type: dict

@@ -80,8 +80,7 @@ def _sealed(sealed: Sealed) -> dict[str, Any]:
 def _type(rings: Keyrings, kind: str) -> dict[str, Any]:
     available = rings.has_type(kind)
     why = "" if available else rings.procfs.why_lacking(kind)
-    module = rings.procfs.module(kind)
-    return {"available": available, "why": why, "module": module, "at_boot": module is None or rings.procfs.at_boot(module)}
+    return {"available": available, "why": why, "module": rings.procfs.module(kind)}
 
 
 def _quota(procfs: Procfs) -> dict[str, Any]:

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 
 from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.model import ENCRYPTED, TRUSTED, KernelKey, Quota
@@ -44,12 +43,6 @@ class Procfs:
         """The name of the module that would bring the type, if it is not loaded; empty where there is none."""
         name = self.module(kind) or ""
         return "" if os.path.isdir(f"/sys/module/{name.replace('-', '_')}") else name
-
-    def at_boot(self, module: str) -> bool:
-        """Whether modules-load.d(5), or Debian's older /etc/modules, names a module."""
-        paths = ["/etc/modules", *glob.glob("/etc/modules-load.d/*.conf")]
-        words = {line.split("#")[0].strip().replace("_", "-") for path in paths for line in _read(path).splitlines()}
-        return module.replace("_", "-") in words
 
     def why_lacking(self, kind: str) -> str:
         """Why the kernel has no such type of key, and what to do."""

@@ -108,21 +108,45 @@ load_by_policy() {
     } 3<>/dev/tpm0
 }
 
+# load_modules: what brings the types, where it is not built in. That of trusted keys, which comes with the other, looks for a TPM once,
+# when it is loaded: one that the firmware tells of is waited for.
+load_modules() {
+    [ -z "$modules_loaded" ] || return 0
+    modules_loaded=yes
+    if [ $needs_tpm = yes ] && [ -e /sys/firmware/acpi/tables/TPM2 ]; then
+        tries=0
+        while [ ! -d /sys/class/tpm/tpm0 ] && [ $tries -lt 100 ]; do
+            sleep 0.1 # until the driver is there
+            tries=$((tries + 1))
+        done
+    fi
+    modprobe -q -a trusted encrypted-keys
+}
+
 # start_evm: for good, until the next boot.
 start_evm() {
-    [ -d /sys/kernel/security/integrity ] || mount -t securityfs securityfs /sys/kernel/security 2>/dev/null
-    state=$(cat /sys/kernel/security/evm) || return 1
-    [ $((state & 1)) = 1 ] || echo 1 >/sys/kernel/security/evm
+    evm=/sys/kernel/security/evm
+    if [ -e $evm ]; then
+        [ $(($(cat $evm) & 1)) = 1 ] || echo 1 >$evm
+        return
+    fi
+    mount -t securityfs securityfs /sys/kernel/security || return 1
+    started=no
+    echo 1 >$evm && started=yes
+    umount /sys/kernel/security
+    [ $started = yes ]
 }
 
 keyctl link @u @s 2>/dev/null # a master in @u is found, and what is loaded can be given permissions
+needs_tpm=no
+grep -q ^trusted "$1" && needs_tpm=yes
 failed=0
+modules_loaded=
 tab=$(printf '\t')
 while IFS=$tab read -r type path description permissions timeout options files policies; do
     case $type in
         '' | '#'*) continue ;;
-        encrypted) modprobe -q encrypted-keys ;; # where it is a module, and no other has loaded it yet
-        trusted) modprobe -q trusted ;;
+        trusted | encrypted) load_modules ;;
     esac
     if ! at=$(keyring "$path"); then
         echo "$type:$description: the keyring $path cannot be made" >&2
