@@ -113,3 +113,22 @@ def test_a_pcr_that_changes_is_named_and_the_key_sealed_anew_and_loaded(machine:
     )
     assert "A TPM 1.2 has no PCRs in the bank sha256" in refused["msg"]
     assert "version 1.2, which has no such keys" in tpm2["msg"] and "there is no PCR 99" in wrong["msg"]
+
+
+def test_the_role_makes_an_owner_and_proves_it(tmp_path_factory: pytest.TempPathFactory) -> None:
+    machine = up(MachineSpec("it-tpm12-role", engine="uml", tpm="1.2"), owner=os.getpid())
+    try:
+        tell(machine, ENDORSE)
+        ansible = Ansible(tmp_path_factory.mktemp("role"), machine)
+        facts = {"hosts": machine.name, "gather_facts": True, "gather_subset": ["!all", "min"]}
+        play = {**facts, "roles": ["rootoftrust.linux.tpm"], "vars": {"tpm_owned": True, "tpm_owner_auth": SECRET, "tpm_tools": False}}
+        verify = {"name": "it", "ansible.builtin.include_role": {"name": "rootoftrust.linux.tpm", "tasks_from": "verify"}}
+        missing = ansible.playbook(json.dumps([{**facts, "tasks": [verify], "vars": play["vars"]}]))
+        assert missing.rc != 0 and "The TPM has no owner" in missing.output, missing.output[-3000:]
+        predicted, done, again = (ansible.playbook(json.dumps([play]), *options) for options in (["--check"], ["-vvvv"], []))
+        assert done.rc == 0, done.output[-3000:]
+        assert told(done.output, SECRET) == []
+        assert predicted.changed(machine.name) == done.changed(machine.name) != []
+        assert (again.rc, again.changed(machine.name)) == (0, [])
+    finally:
+        machine.down()
