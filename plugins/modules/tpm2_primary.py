@@ -98,6 +98,15 @@ EXAMPLES = r"""
   rootoftrust.linux.tpm2_primary:
     handle: "0x81000001"
 
+- name: Have a trusted key under it that loads as long as PCR 7 is what it is now
+  rootoftrust.linux.kernel_key:
+    description: kmk
+    type: trusted
+    length: 32
+    keyhandle: "0x81000001"
+    pcrs: [7]
+    blob: /etc/keys/kmk-trusted.blob
+
 - name: Have an RSA key beside it
   rootoftrust.linux.tpm2_primary:
     handle: "0x81000002"

@@ -16,10 +16,11 @@ import yaml
 from lab.machine import Machine, up
 from lab.spec import MachineSpec
 from tests.integration.ansible_run import ROOT, Ansible
+from tests.integration.test_tpm12 import ENDORSE, tell
 
 pytestmark = pytest.mark.uml
 # What an example needs that the machines do not have by themselves; the kernel with a TPM is made in twenty minutes.
-NEEDS: dict[str, dict[str, str]] = {"tpm2_primary": {"tpm": "2.0"}, "tpm_info": {"tpm": "2.0"}}
+NEEDS: dict[str, dict[str, str]] = {"tpm2_primary": {"tpm": "2.0"}, "tpm_info": {"tpm": "2.0"}, "tpm12_owner": {"tpm": "1.2"}}
 NAMES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
 # Their examples take a minute each, and say little that the modules' own tests do not.
 LONG = {"luks_container", "luks_encryption", "luks_keyslot", "luks_token"}
@@ -40,6 +41,8 @@ def examples(module: str) -> str:
 def machine(module: str) -> Iterator[Machine]:
     name = f"it-example-{module.replace('_', '-')}"
     machine = up(MachineSpec(name, release="13", engine="uml", disks=("64M",), **NEEDS.get(module, {})), owner=os.getpid())
+    if NEEDS.get(module, {}).get("tpm") == "1.2":
+        tell(machine, ENDORSE)
     yield machine
     machine.down()
 
