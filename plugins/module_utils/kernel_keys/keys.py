@@ -25,6 +25,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.keyc
 from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.keyrings import LOCK, Keyrings, refusal
 from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.model import (
     ENCRYPTED,
+    EVM_KEY,
     LOGON,
     PRESENT,
     SEALED,
@@ -113,7 +114,8 @@ class Keys:
         wanted, key = found.wanted, found.key
         if key is not None and not key.dead:
             export, fault = self._export(found, key.serial)
-            found = replace(found, export=export, fault=fault)
+            burnt = wanted.type == ENCRYPTED and wanted.description == EVM_KEY and self._rings.procfs.evm_has_its_key()
+            found = replace(found, export=export, fault=fault, burnt=burnt)
         if wanted.master is not None:
             found = replace(found, master=self._master(wanted.master))
         blobs = (replace(self._blob(found, blob), policy_now=self._policy_now(wanted, blob)) for blob in wanted.blobs)

@@ -16,6 +16,7 @@ SEALED = (TRUSTED, ENCRYPTED)  # what leaves the kernel only as a blob
 PRESENT, ABSENT, REVOKED = "present", "absent", "revoked"  # states that can be asked for
 VALID, EXPIRED = "valid", "expired"  # states of a key, beside REVOKED
 SHA1_SIZE = 20  # bytes
+EVM_KEY = "evm-key"  # the encrypted key that EVM asks for (security/integrity/evm/evm_crypto.c)
 FOREVER = "perm"  # as /proc/keys has it for a key that does not expire
 
 # Permissions: one byte each for possessor, user, group, others (keyctl_setperm(3)).
@@ -243,6 +244,7 @@ class FoundKey:
     :param current: the payload that it has, of a user key that can be read.
     :param export: what the kernel gives out of a trusted or encrypted key.
     :param fault: why the kernel does not give it out.
+    :param burnt: whether EVM has taken the key: it overwrites what is in the kernel, which gives out something else then.
     :param dependents: the encrypted keys that have it as their master.
     """
 
@@ -260,6 +262,7 @@ class FoundKey:
     blobs: tuple[Blob, ...] = ()
     master: Master | None = None
     dependents: tuple[str, ...] = ()
+    burnt: bool = False
 
 
 @dataclass(frozen=True)

@@ -437,6 +437,8 @@ def _refuse_dependents(one: FoundKey, what: str, without: Iterable[str] = ()) ->
 def _plan_sealed(one: FoundKey, coming: Coming) -> list[Step]:
     if one.key is None or one.key.dead:
         return _plan_sealed_anew(one, coming)
+    if one.burnt:
+        return _plan_burnt(one, coming)
     if one.export is None:
         return _plan_unreadable(one, coming)
     _refuse_different(one, one.export, f"{one.wanted.subject}")
@@ -596,6 +598,26 @@ def _export_step(one: FoundKey, blob: Blob) -> Step:
     state = "damaged" if blob.exists else ABSENT
     sentence = f"Write {one.wanted.subject} to {blob.path}."
     return Step(blob.path, EXPORT, sentence, {"state": state}, {"state": PRESENT, "mode": "0400"}, (one, blob))
+
+
+def _plan_burnt(one: FoundKey, coming: Coming) -> list[Step]:
+    """EVM has taken the key and overwritten it in the kernel: only the blob has it, which nothing that the kernel gives out may replace."""
+    wanted = one.wanted
+    if not one.blobs:
+        return []
+    blob = one.blobs[0]
+    if blob.sealed is None or blob.loads is False:
+        fact = blob_fault(blob) if blob.exists else f"{blob.path} is not there"
+        raise RootOfTrustError(
+            f"{fact}, and {wanted.subject} has been taken by EVM, which has overwritten it in the kernel: it cannot be written anew.",
+            "Put back a copy of the blob. Without one, EVM is without its key after the next boot.",
+        )
+    _refuse_different(one, blob.sealed, blob.path)
+    if blob.sealed.master == wanted.master:
+        return []
+    _refuse_unasked(one, blob.path, blob.sealed)
+    _need_master(one, coming, "re-wrapped")
+    return [_rewrap_blob_step(one, blob, blob.sealed)]
 
 
 def _plan_encrypted(one: FoundKey, export: Sealed, coming: Coming) -> list[Step]:

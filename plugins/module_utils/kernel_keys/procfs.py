@@ -44,6 +44,11 @@ class Procfs:
         name = self.module(kind) or ""
         return "" if os.path.isdir(f"/sys/module/{name.replace('-', '_')}") else name
 
+    def evm_has_its_key(self) -> bool:
+        """Whether EVM was started with its HMAC key (EVM_INIT_HMAC)."""
+        text = _read("/sys/kernel/security/evm").strip()
+        return text.isdigit() and bool(int(text) & 1)
+
     def why_lacking(self, kind: str) -> str:
         """Why the kernel has no such type of key, and what to do."""
         if kind not in MODULES:

@@ -359,6 +359,29 @@ def test_a_type_that_comes_with_a_module_is_planned_as_if_it_were_there() -> Non
     assert planned() == [plan.LOAD_MODULE, plan.LOAD, plan.LOAD, plan.LOAD_MODULE, plan.LOAD], "the master is there already"
 
 
+def test_a_key_that_evm_has_taken_is_only_in_its_blob() -> None:
+    evm = {**EVM, "description": "evm-key", "blob": "/k/evm-key"}
+    world = World()
+    world.run([KMK, evm])
+    world.keys["encrypted:evm-key"] = replace(world.keys["encrypted:evm-key"], material="000")
+
+    def planned(*asked: dict[str, Any]) -> list[str]:
+        found = [replace(one, burnt=one.wanted.type == "encrypted") for one in world.read(list(asked))]
+        return [step.action for step in plan.plan_keys(found)]
+
+    assert planned(KMK, evm) == []
+    assert planned(KMK, {key: value if key != "blob" else None for key, value in evm.items()}) == []
+    other = {**KMK, "description": "kmk2", "file": "/k/kmk2"}
+    world.run([other])
+    with pytest.raises(RootOfTrustError, match="is kept under user:kmk, and not user:kmk2"):
+        planned({**evm, "master": "user:kmk2"})
+    assert planned({**evm, "master": "user:kmk2", "update": True}) == [plan.REWRAP_BLOB]
+    for spoil in (lambda: world.files.update({"/k/evm-key": "encrypted|"}), lambda: world.files.pop("/k/evm-key")):
+        spoil()
+        with pytest.raises(RootOfTrustError, match="it cannot be written anew"):
+            planned(KMK, {**evm, "update": True})
+
+
 # --- keyrings ----------------------------------------------------------------------------------------------------------
 
 APP = KernelKey(5, "keyring", "app", 0, 0, 0x3F010000, "valid", "perm")
