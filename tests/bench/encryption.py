@@ -8,7 +8,6 @@ Ansible that starts the work, and another when it has ended; the others are comm
 
 from __future__ import annotations
 
-import re
 import statistics
 import time
 from collections.abc import Callable
@@ -48,11 +47,11 @@ class Bench:
         # Ansible does not wait: its looks would take the one processor that the machine has.
         first = self.rig.play(*self.job.tasks(wait=False))
         self.rig.run(f"while systemctl show -p ActiveState --value {UNIT} | grep -q activating; do sleep 1; done")
+        moments = self.rig.run(f"systemctl show -p ExecMainStartTimestampMonotonic,ExecMainExitTimestampMonotonic {UNIT}").stdout
         last = self.rig.play(*self.job.tasks(wait=False))
         whole = time.perf_counter() - start
         assert (first.rc, last.rc) == (0, 0), first.output[-2000:] + last.output[-2000:]
-        told = self.rig.run(f"journalctl -b -o short-monotonic --no-pager -u {UNIT}").stdout
-        begun, ended = (_seconds(told, word) for word in ("Starting", "Finished"))
+        begun, ended = (int(line.partition("=")[2]) / 1e6 for line in sorted(moments.split(), reverse=True))  # "Start" is after "Exit"
         return Time(whole, first.result(self.rig.machine.name, "task")["encryptions"][0]["away_seconds"], ended - begun)
 
     def _shrink(self) -> str:
@@ -139,8 +138,3 @@ def table() -> list[str]:
 def _columns(found: list[Time]) -> list[list[float]]:
     columns = [[taken.whole for taken in found], [taken.away for taken in found], [taken.work for taken in found if taken.work is not None]]
     return [column for column in columns if column]
-
-
-def _seconds(journal: str, word: str) -> float:
-    """When the unit's last line with the word was written, in seconds since the boot."""
-    return float([re.split(r"[][]", line)[1] for line in journal.splitlines() if word in line][-1])
