@@ -20,8 +20,8 @@ description:
     O(file). A key that has one is in it before anything can use the key.
   - The kernel makes an encrypted key under a master that is not there, and never gives it out again; this module refuses. It re-wraps
     no key under a master that is missing, or has fewer than 16 bytes.
-  - A key that is there is compared with what is asked for by its format, length and master, and with its blob. The one exception is
-    C(evm-key): EVM overwrites it in the kernel when it takes it, so that only its blob has it from then on.
+  - A key that is there is compared with what is asked for by its format, length and master, and with its blob. C(evm-key) is
+    the one exception, for EVM overwrites it in the kernel when it takes it, so that only its blob has it from then on.
 notes:
   - Encrypted keys need the kernel's module C(encrypted-keys), trusted keys C(trusted) and a TPM or another source. They are loaded where
     they are not, until the next boot. Debian's kernels have no trusted keys; its release 11 has no encrypted keys either. An error says so.
