@@ -114,3 +114,25 @@ attributes:
     membership:
       - rootoftrust.linux.tpm
 """
+
+    ACTIONGROUP_GPG = r"""
+options: {}
+attributes:
+  action_group:
+    description:
+      - Put C(group/rootoftrust.linux.gpg) into C(module_defaults) to set options for all of the group's modules.
+    support: full
+    membership:
+      - rootoftrust.linux.gpg
+"""
+
+    ACTIONGROUP_PKCS11 = r"""
+options: {}
+attributes:
+  action_group:
+    description:
+      - Put C(group/rootoftrust.linux.pkcs11) into C(module_defaults) to set options for all of the group's modules.
+    support: full
+    membership:
+      - rootoftrust.linux.pkcs11
+"""

@@ -91,7 +91,7 @@ usable:
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.converge import observe
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.runner import Runner
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.spec import Spec
-from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.gnupg import Gnupg
+from ansible_collections.rootoftrust.linux.plugins.module_utils.gpg.gnupg import Gnupg
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_recovery import report_recipients
 
 SPEC = Spec(

@@ -8,10 +8,12 @@ Ansible that starts the work, and another when it has ended; the others are comm
 
 from __future__ import annotations
 
+import json
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from tests.torture.jobs import NAME, Encryption
 from tests.torture.rig import CHEAP_OPTIONS, KEY, MOUNT, Rig
@@ -24,7 +26,11 @@ _SHRUNK = "$(($(blockdev --getsize64 {disk}) / 1024 - 65536))K"
 
 @dataclass(frozen=True)
 class Time:
-    """Seconds of one run: in all, without the file system, and of the encryption of the data alone where there is one."""
+    """Seconds of one run: in all, without the file system, and of the encryption of the data alone where there is one.
+
+    The latter is for luks_encryption what all of the data would take at the rate at which the rest was encrypted once Ansible had ended:
+    while it ends it takes the one processor that the machine has from the work, which is so nice as to let it.
+    """
 
     whole: float
     away: float
@@ -46,13 +52,18 @@ class Bench:
         start = time.perf_counter()
         # Ansible does not wait: its looks would take the one processor that the machine has.
         first = self.rig.play(*self.job.tasks(wait=False))
-        self.rig.run(f"while systemctl show -p ActiveState --value {UNIT} | grep -q activating; do sleep 1; done")
-        moments = self.rig.run(f"systemctl show -p ExecMainStartTimestampMonotonic,ExecMainExitTimestampMonotonic {UNIT}").stdout
+        moment, size, *metadata = self.rig.run(
+            f"cut -d ' ' -f 1 /proc/uptime; blockdev --getsize64 {self.rig.disk}; cryptsetup luksDump --dump-json-metadata {self.rig.disk}"
+        ).stdout.splitlines()
+        ended = self.rig.run(
+            f"tail --pid=$(systemctl show -P MainPID {UNIT}) -s 0.1 -f /dev/null; cut -d ' ' -f 1 /proc/uptime;"
+            f" while systemctl is-active {UNIT} | grep -q activating; do sleep 0.2; done"
+        ).stdout
         last = self.rig.play(*self.job.tasks(wait=False))
         whole = time.perf_counter() - start
         assert (first.rc, last.rc) == (0, 0), first.output[-2000:] + last.output[-2000:]
-        begun, ended = (int(line.partition("=")[2]) / 1e6 for line in sorted(moments.split(), reverse=True))  # "Start" is after "Exit"
-        return Time(whole, first.result(self.rig.machine.name, "task")["encryptions"][0]["away_seconds"], ended - begun)
+        work = (float(ended) - float(moment)) * int(size) / _plain(json.loads("\n".join(metadata)))
+        return Time(whole, first.result(self.rig.machine.name, "task")["encryptions"][0]["away_seconds"], work)
 
     def _shrink(self) -> str:
         disk = self.rig.disk
@@ -103,6 +114,14 @@ class Bench:
         taken = way()
         self.job.check_data()
         return taken
+
+
+def _plain(metadata: dict[str, Any]) -> int:
+    """Bytes that are not encrypted yet, from a header's metadata."""
+    segments = metadata["segments"].values()
+    return sum(
+        int(part["size"]) for part in segments if part["type"] == "linear" and not any("backup" in flag for flag in part.get("flags", ()))
+    )
 
 
 def table() -> list[str]:

@@ -55,7 +55,7 @@ def pure_files_do_no_io(root: Path) -> list[str]:
         if not _is_pure(path.name):
             continue
         for name in imports(tree):
-            if not _pure_import(name, path.parent.name):
+            if not _pure_import(name):
                 breaches.append(f"{path}: imports {name}")
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in IMPURE_CALLS:
@@ -67,10 +67,10 @@ def _is_pure(name: str) -> bool:
     return name in PURE_NAMES or name.startswith(PURE_PREFIX)
 
 
-def _pure_import(name: str, domain: str) -> bool:
+def _pure_import(name: str) -> bool:
     if name.startswith(COLLECTION):
         package, dummy, module = name[len(COLLECTION) :].rpartition(".")
-        return (package == "core" and module in PURE_CORE) or (package == domain and _is_pure(f"{module}.py"))
+        return (package == "core" and module in PURE_CORE) or (package in DOMAINS and _is_pure(f"{module}.py"))
     top = name.split(".")[0]
     return top in sys.stdlib_module_names and top not in IMPURE_STDLIB
 

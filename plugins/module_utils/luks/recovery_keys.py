@@ -16,7 +16,8 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors impo
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.files import atomic_write
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.runner import Runner
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.secret import Secret
-from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.gnupg import Gnupg
+from ansible_collections.rootoftrust.linux.plugins.module_utils.gpg.gnupg import Gnupg
+from ansible_collections.rootoftrust.linux.plugins.module_utils.gpg.plan_recipients import Recipient, faults, recipient
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.keyslots import KEY_MODE, Keyslots, make_folder, staged
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import PRESENT, PbkdfChoice
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_keyslots import (
@@ -30,7 +31,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_keyslo
     Volume,
     Wanted,
 )
-from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_recovery import KEY_BYTES, Recipient, faults, recipient, typed
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_recovery import KEY_BYTES, typed
 
 # 256 random bits are not guessed however fast a guess is, and in a rescue system there may be little memory.
 CHEAP = PbkdfChoice(type="pbkdf2", iterations=1000)
@@ -76,7 +77,7 @@ class RecoveryKeys(Keyslots):
         for text in armoured:
             if text not in self._shown:
                 self._shown[text] = self._gnupg.show(text)
-        return [recipient(self._shown[text], number, device) for number, text in enumerate(armoured, 1)]
+        return [recipient(self._shown[text], number, f"the recovery key of {device}") for number, text in enumerate(armoured, 1)]
 
     def _files(self, wanted: Wanted, params: Mapping[str, Any], facts: Facts) -> Facts:
         if wanted.file is None or wanted.state != PRESENT:
