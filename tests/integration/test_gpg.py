@@ -120,7 +120,7 @@ def test_every_algorithm_signs_and_encrypts(machine: Machine, bench: Bench) -> N
         for name in ALGORITHMS
     ]
     first = bench.calls(gpg_key(*keys))[0]
-    assert not first.get("failed"), first
+    assert not first.get("failed"), (first["msg"], first.get("stderr"))
     again = bench.calls(gpg_key(*keys))[0]
     assert (again["changed"], again["steps"]) == (False, [])
     for one in first["keys"]:

@@ -20,7 +20,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.core.secret impo
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.step import Step
 from ansible_collections.rootoftrust.linux.plugins.module_utils.gpg.account import Account
 from ansible_collections.rootoftrust.linux.plugins.module_utils.gpg.gnupg import Gnupg, Keyring
-from ansible_collections.rootoftrust.linux.plugins.module_utils.gpg.model import ENCRYPT, PRESENT, SIGN, Key
+from ansible_collections.rootoftrust.linux.plugins.module_utils.gpg.model import CURVES, ENCRYPT, PRESENT, SIGN, Key
 from ansible_collections.rootoftrust.linux.plugins.module_utils.gpg.parse import (
     armours,
     comments,
@@ -207,7 +207,7 @@ class Keys(OpenedKeyring):
         part = certain(order.part)
         usage = ",".join(LIST_USAGES[one] for one in sorted(part.usage))
         expires = _expires(part, int(time.time()))
-        self.keyring.add_subkey(self._fingerprint(order), part.algorithm, usage, expires, self._passphrase(order))
+        self.keyring.add_subkey(self._fingerprint(order), _subkey_algorithm(part), usage, expires, self._passphrase(order))
 
     def _extend(self, order: Order) -> None:
         primary, *subkeys = order.fingerprints
@@ -250,6 +250,13 @@ def _content(path: str | None) -> bytes | None:
         return None
     except OSError as error:
         raise RootOfTrustError(f"{path} cannot be read: {error.strerror}.", "Give another file, or see to its permissions.") from error
+
+
+def _subkey_algorithm(part: WantedPart) -> str:
+    """For --quick-add-key. On a curve that can do both it has to be said whether a key signs; gpg guesses that it encrypts."""
+    if part.algorithm not in CURVES:
+        return part.algorithm
+    return f"{part.algorithm}/{'ecdh' if ENCRYPT in part.usage else 'ecdsa'}"
 
 
 def _seconds(part: WantedPart, now: int) -> int | None:

@@ -69,6 +69,11 @@ class Token:
         """Whether it has a label and an SO PIN of someone's choice."""
         return TOKEN_INITIALIZED in self.flags
 
+    @property
+    def has_default_so_pin(self) -> bool:
+        """Whether its SO PIN is openCryptoki's. SoftHSM has that flag on a free token too, beside that its SO PIN is locked."""
+        return SO_PIN_DEFAULT in self.flags and (self.is_initialized or SO_PIN_LOCKED not in self.flags)
+
 
 @dataclass(frozen=True)
 class Slot:

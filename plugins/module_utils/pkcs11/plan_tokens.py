@@ -175,7 +175,7 @@ def _plan_token(index: int, wanted: WantedToken, slot: Slot, fresh: bool) -> lis
         kind, serial = token.model or token.manufacturer, token.serial or "none"
         sentence = f"Initialise the token in slot {slot.number} ({kind}, serial number {serial}) as {wanted.label}."
         steps.append(Step(wanted.label, INITIALIZE, sentence, before, {"label": wanted.label, "initialized": True}, (index, slot)))
-    if SO_PIN_DEFAULT in token.flags and wanted.so_pin is not None and SO_WORD not in wanted.weak:
+    if token.has_default_so_pin and wanted.so_pin is not None and SO_WORD not in wanted.weak:
         sentence = f"Change the SO PIN of {wanted.label}, which is openCryptoki's default."
         steps.append(Step(wanted.label, CHANGE_SO_PIN, sentence, {"so_pin": "the default"}, {"so_pin": "as given"}, (index, slot)))
     has_pin = USER_PIN_INITIALIZED in token.flags and not fresh
@@ -256,8 +256,8 @@ def unhealthy(slot: Slot, weak: frozenset[str] = frozenset()) -> list[str]:
     name, flags = f"The token {slot.token.label!r} in slot {slot.number}", slot.token.flags
     told = [
         f"{name} has openCryptoki's default {pin}, which everyone knows."
-        for flag, pin in ((SO_PIN_DEFAULT, SO_WORD), (USER_PIN_DEFAULT, USER_WORD))
-        if flag in flags or pin in weak
+        for default, pin in ((slot.token.has_default_so_pin, SO_WORD), (USER_PIN_DEFAULT in flags, USER_WORD))
+        if default or pin in weak
     ]
     if not slot.token.is_initialized:
         return told

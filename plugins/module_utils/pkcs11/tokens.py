@@ -16,7 +16,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.core.secret impo
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.step import Step
 from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11 import cryptoki as c
 from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11.cryptoki import RW, SO, USER, Cryptoki, CryptokiError, Library
-from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11.model import DEFAULT_SO_PIN, SO_PIN_DEFAULT, Slot
+from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11.model import DEFAULT_SO_PIN, Slot
 from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11.parse import parse_slot, token_label
 from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11.plan_tokens import (
     CHANGE_SO_PIN,
@@ -119,7 +119,7 @@ class TokenStore:
         params = self._asked[index]
         so_pin = Secret((params["so_pin"] or "").encode("utf-8"))
         if step.action == INITIALIZE:
-            is_default = slot.token is not None and SO_PIN_DEFAULT in slot.token.flags
+            is_default = slot.token is not None and slot.token.has_default_so_pin
             first = Secret(DEFAULT_SO_PIN.encode("ascii")) if is_default else so_pin
             label = token_label(params["label"])
             used(self._library, lambda cryptoki: cryptoki.init_token(slot.number, first, label), params["label"], "SO PIN")
