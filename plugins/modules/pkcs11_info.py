@@ -58,6 +58,9 @@ library:
     path:
       description: Its file.
       type: str
+    real_path:
+      description: The same without symbolic links, as C(ssh-agent -P) compares it.
+      type: str
     description:
       description: Its own description.
       type: str

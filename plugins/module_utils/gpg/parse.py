@@ -197,12 +197,13 @@ def explain(lines: Sequence[Status], said: str) -> tuple[str, str]:
     codes = error_codes(lines)
     if BAD_PASSPHRASE in codes or "Bad passphrase" in said:
         return "The passphrase given does not open the secret key.", "Correct the passphrase."
-    if codes & {NO_PINENTRY, CANCELED, NO_PASSPHRASE} or "No pinentry" in said:
+    if codes & {NO_PINENTRY, CANCELED, NO_PASSPHRASE} or "No pinentry" in said or "No passphrase given" in said:
         return "The secret key is protected by a passphrase, and none was given.", "Give the passphrase."
     if "No space left" in said:
         return "There is no space left on the file system of the keyring.", "Free space there, and run again."
-    last = [line for line in said.splitlines() if line.strip()][-1:] or ["it said nothing"]
-    return f"gpg failed: {re.sub(r'^gpg: ', '', last[0])}", ""
+    lines = [line for line in said.splitlines() if line.strip()] or ["it said nothing"]
+    first = next((line for line in lines if re.search(r"fail|error", line)), lines[-1])
+    return f"gpg failed: {re.sub(r'^gpg: ', '', first)}", ""
 
 
 # ------------------------------------------------------------------------------------------------- what users write

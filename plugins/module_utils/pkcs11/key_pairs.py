@@ -35,7 +35,8 @@ ID_BYTES = 8
 CHALLENGE_BYTES = 32
 # Mechanisms by which a pair is made and signs. ECDSA signs a digest, the others what they are given.
 _MAKING = {"rsa": 0x0, "nistp": 0x1040, "ed25519": 0x1055}
-_SIGNING = {"rsa": 0x40, "nistp": 0x1041, "ed25519": 0x1057}
+# A token that does not digest by itself (openCryptoki 3.8) signs with RSA what is no longer than a digest.
+_SIGNING = {"rsa": (0x40, 0x1), "nistp": (0x1041,), "ed25519": (0x1057,)}
 
 
 class KeyPairs:
@@ -144,7 +145,7 @@ class KeyPairs:
             return
         if private is None:
             raise RootOfTrustError(f"The private key {wanted.label!r} is not on the token.", "See pkcs11_ssh_keys for what is.")
-        challenge, mechanism = os.urandom(CHALLENGE_BYTES), _SIGNING[_kind(wanted.algorithm)]
+        challenge, ways = os.urandom(CHALLENGE_BYTES), _SIGNING[_kind(wanted.algorithm)]
 
         def work(cryptoki: Cryptoki) -> None:
             session = self._session(cryptoki, pairs.slot, c.RW)
@@ -152,6 +153,8 @@ class KeyPairs:
             one, other = pair_of(Pairs(pairs.slot, tuple(key for key in now if key is not None), (), True), wanted)
             if one is None or other is None:
                 raise RootOfTrustError(f"The key pair {wanted.label!r} is not on the token any more.")
+            known = cryptoki.mechanisms(pairs.slot.number)
+            mechanism = next((way for way in ways if way in known), ways[-1])
             cryptoki.verify(session, one.handle, mechanism, challenge, cryptoki.sign(session, other.handle, mechanism, challenge))
 
         used(self._library, work, self._name(pairs.slot), "user PIN")

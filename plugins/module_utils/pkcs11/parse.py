@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 from dataclasses import dataclass
 from typing import Any, Mapping
@@ -192,11 +191,6 @@ def ssh_line(key: KeyObject) -> str:
     kind, blob = ssh_public_key(key)
     comment = " ".join(re.sub(r"[\x00-\x1f\x7f]", " ", key.label).split())
     return f"{kind} {base64.b64encode(blob).decode('ascii')} {comment}".rstrip()
-
-
-def fingerprint(blob: bytes) -> str:
-    """As ``ssh-keygen -l`` prints it."""
-    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode("ascii").rstrip("=")
 
 
 # ---------------------------------------------------------------------------------------------------- opencryptoki.conf

@@ -14,7 +14,8 @@ from typing import Any, Mapping, Sequence
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.step import Step
 from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11.model import ABSENT, PRESENT, KeyObject, Slot
-from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11.parse import fingerprint, ssh_line, ssh_public_key
+from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11.parse import ssh_line, ssh_public_key
+from ansible_collections.rootoftrust.linux.plugins.module_utils.sshkeys.parse import parse_blob, sha256_fingerprint
 
 GENERATE, DESTROY = "generate", "destroy"  # actions
 SIGN, DECRYPT, DERIVE = "sign", "decrypt", "derive"
@@ -179,7 +180,7 @@ def report_ssh_keys(slot: Slot, keys: Sequence[KeyObject], labels: Sequence[str]
                 "type": kind,
                 "key": base64.b64encode(blob).decode("ascii"),
                 "public_key": ssh_line(key),
-                "fingerprint": fingerprint(blob),
+                "fingerprint": sha256_fingerprint(parse_blob(blob)),
             }
         )
     # Libraries list in an order of their own, which need not be that of the last time.

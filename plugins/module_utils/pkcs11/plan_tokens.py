@@ -137,9 +137,11 @@ def _choose(tokens: Tokens, wanted: WantedToken) -> tuple[Slot, bool]:
     if len(slots) != 1:
         known = ", ".join(sorted(repr(certain(slot.token).label) for slot in tokens.slots if slot.token and slot.token.is_initialized))
         told = "no free token" if not slots else f"{len(slots)} free tokens, in the slots {', '.join(str(slot.number) for slot in slots)},"
+        empty = ", ".join(str(slot.number) for slot in tokens.slots if slot.token is None)
         raise RootOfTrustError(
-            f"There is no token {wanted.label!r}, and {told} that could become it (initialised: {known or 'none'}).",
-            "Insert one, or say which by slot.",
+            f"There is no token {wanted.label!r}, and {told} that could become it (initialised: {known or 'none'}; slots without a token:"
+            f" {empty or 'none'}).",
+            "Insert one, or say which by slot; why a slot in software has none the journal tells.",
         )
     return slots[0], True
 

@@ -40,7 +40,7 @@ CHALLENGE_BYTES = 32
 # Pairs for a proof, which live as long as the session: mechanisms of making and signing, and what the public key is.
 _PROBES: tuple[tuple[int, int, list[tuple[int, Any]]], ...] = (
     (0x1040, 0x1041, [(c.EC_PARAMS, bytes.fromhex("06082a8648ce3d030107"))]),
-    (0x0, 0x40, [(c.MODULUS_BITS, 2048), (c.PUBLIC_EXPONENT, b"\x01\x00\x01")]),
+    (0x0, 0x1, [(c.MODULUS_BITS, 2048), (c.PUBLIC_EXPONENT, b"\x01\x00\x01")]),
 )
 
 
@@ -76,7 +76,8 @@ class TokenStore:
         """
         opened = Library(library_path(library))
         told = opened.use(lambda cryptoki: {"info": cryptoki.info(), "slots": cryptoki.slots(mechanisms=True)})
-        return report_slots(opened.path, told["info"], [parse_slot(one) for one in told["slots"]])
+        info = {"real_path": os.path.realpath(opened.path), **told["info"]}
+        return report_slots(opened.path, info, [parse_slot(one) for one in told["slots"]])
 
     def _slots(self) -> tuple[Slot, ...]:
         return tuple(parse_slot(one) for one in self._library.use(lambda cryptoki: cryptoki.slots()))
