@@ -155,7 +155,7 @@ def test_opencryptoki_from_nothing_to_a_signature(machine: Machine, bench: Bench
     made = {"library": "opencryptoki", "label": "Server", "so_pin": OCK_SO_PIN, "user_pin": OCK_PIN}
     pair = {"library": "opencryptoki", "token": "Server", "pin": OCK_PIN, "label": "sign", "id": "07", "algorithm": "rsa2048"}
     written, _started, before, token_made, key_made = stories(
-        bench, slots, shell("systemd-tmpfiles --create opencryptoki.conf; systemctl restart pkcsslotd && systemctl is-active pkcsslotd"),
+        bench, slots, shell(f"{OWN}; systemctl restart pkcsslotd && systemctl is-active pkcsslotd"),
         shell("cat /etc/opencryptoki/opencryptoki.conf"), ("pkcs11_token", made), ("pkcs11_key", pair),
     )  # fmt: skip
     assert written["slots"][0]["number"] == 3 and "without slot 0 (libpkcs11_tpm.so)" in written["steps"][0]

@@ -201,8 +201,8 @@ def explain(lines: Sequence[Status], said: str) -> tuple[str, str]:
         return "The secret key is protected by a passphrase, and none was given.", "Give the passphrase."
     if "No space left" in said:
         return "There is no space left on the file system of the keyring.", "Free space there, and run again."
-    lines = [line for line in said.splitlines() if line.strip()] or ["it said nothing"]
-    first = next((line for line in lines if re.search(r"fail|error", line)), lines[-1])
+    spoken = [line for line in said.splitlines() if line.strip()] or ["it said nothing"]
+    first = next((line for line in spoken if re.search(r"fail|error", line)), spoken[-1])
     return f"gpg failed: {re.sub(r'^gpg: ', '', first)}", ""
 
 
