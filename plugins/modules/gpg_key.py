@@ -92,7 +92,7 @@ options:
     type: str
   subkeys:
     description:
-      - The subkeys that it should have. One that is there is known by its algorithm and usage.
+      - The subkeys that it should have. One that is there is known by its algorithm and usage, of which no two may be the same.
       - By default one that encrypts. With an empty list, none.
     type: list
     elements: dict

@@ -79,7 +79,7 @@ def ssh(machine: Machine, pin: str, options: str = "") -> tuple[str, str]:
     strict = (
         "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o NumberOfPasswordPrompts=1 -o PreferredAuthentications=publickey"
     )
-    done = as_alice(machine, f"CARD_PIN={pin} {ASKED} ssh {strict} {options} bob@localhost id -un")
+    done = as_alice(machine, f"CARD_PIN={pin} {ASKED} ssh {strict} -o PreferredAuthentications=publickey {options} bob@localhost id -un")
     return done.stdout.strip(), done.stderr
 
 

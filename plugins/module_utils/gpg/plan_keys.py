@@ -201,12 +201,14 @@ def _wanted_part(params: Mapping[str, Any], algorithm: str, usage: Sequence[str]
 
 def _wanted_subkeys(params: Mapping[str, Any], primary: WantedPart, now: int) -> tuple[WantedPart, ...]:
     asked = [{"usage": [ENCRYPT]}] if params["subkeys"] is None else params["subkeys"]
-    found = []
+    found: list[WantedPart] = []
     for one in asked:
         whole = {"algorithm": None, "expires": None, "renew_before": None, **one}
         usual = CV25519 if primary.algorithm == ED25519 and ENCRYPT in whole["usage"] else primary.algorithm
         part = _wanted_part(whole, whole["algorithm"] or usual, whole["usage"], now, params)
         _refuse_usage(part, is_primary=False)
+        if any((one.algorithm, one.usage) == (part.algorithm, part.usage) for one in found):
+            raise RootOfTrustError(f"Two subkeys {part.words} are asked for; gpg only ever uses the newer.", "Leave one of them.")
         found.append(part)
     return tuple(found)
 

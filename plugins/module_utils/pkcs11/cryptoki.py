@@ -443,11 +443,14 @@ class Library:
         except (OSError, AttributeError) as error:
             _tell(writer, {"not_loaded": str(error)})
             return
+        except CryptokiError as error:
+            _tell(writer, error.facts)
+            return
         try:
             cryptoki.initialize()
             _tell(writer, {"result": work(cryptoki)})
         except CryptokiError as error:
-            _tell(writer, {"function": error.facts["function"], "return_value": error.name})
+            _tell(writer, error.facts)
         except RootOfTrustError as error:
             _tell(writer, {"message": error.message, "remedy": error.remedy})
         cryptoki.finalize()
