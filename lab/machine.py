@@ -164,6 +164,11 @@ class Machine:
                 self.boot()
         return self
 
+    def replace_image(self, part: str, path: Path) -> None:
+        """Have the machine start with a file of its own in place of the image's: its kernel or its initrd."""
+        with self.operation():
+            self._record = state.update(self._record, images={**self._record.images, part: str(path)})
+
     def kill(self) -> None:
         """Cut the power."""
         with self.operation():

@@ -32,7 +32,7 @@ GRACE = 20  # seconds that a stage has to clean up after its time limit
 # What CI runs of the roles' scenarios, and on which releases (none: all). A container has no device-mapper and the keyrings of its host;
 # encryption takes minutes where all is emulated, and each scenario some.
 MOLECULE: dict[str, tuple[list[str], list[str]]] = {
-    "containers": (["entropy", "ssh_host_keys"], []),
+    "containers": (["entropy", "gpg_key", "opencryptoki", "ssh_host_keys"], []),
     "uml": (["entropy", "kernel_keys", "luks"], ["11", "13"]),  # of the SSH host keys there: tests/integration/test_site.py
     "qemu": (["entropy"], ["13"]),
 }

@@ -3,13 +3,13 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Tell which tokens a PKCS #11 library has."""
+"""Tell which tokens a PKCS#11 library has."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: pkcs11_info
-short_description: Tell which slots and tokens a PKCS #11 library has, and what is wrong with them
+short_description: Tell which slots and tokens a PKCS#11 library has, and what is wrong with them
 version_added: 0.1.0
 author:
   - rootoftrust.linux contributors (@rootoftrust)
@@ -18,7 +18,7 @@ description:
 options:
   library:
     description:
-      - The PKCS #11 library, by its whole path.
+      - The PKCS#11 library, by its whole path.
       - Or V(opencryptoki), V(softhsm2), V(opensc) or V(p11-kit), for the place where the distributions have it.
     type: str
     required: true
@@ -71,7 +71,7 @@ library:
       description: Its version.
       type: str
     cryptoki_version:
-      description: The version of PKCS #11 that it follows.
+      description: The version of PKCS#11 that it follows.
       type: str
 slots:
   description: The slots, in the library's order.
@@ -94,7 +94,7 @@ slots:
           C(pin_length) (the least and the most bytes; 0 for no limit) and C(unhealthy).
       type: dict
     mechanisms:
-      description: The mechanisms that the token has, by the names of PKCS #11 without C(CKM_), or as numbers.
+      description: The mechanisms that the token has, by the names of PKCS#11 without C(CKM_), or as numbers.
       type: list
       elements: str
 healthy:

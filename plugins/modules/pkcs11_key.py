@@ -9,7 +9,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: pkcs11_key
-short_description: Have key pairs on a PKCS #11 token
+short_description: Have key pairs on a PKCS#11 token
 version_added: 0.1.0
 author:
   - rootoftrust.linux contributors (@rootoftrust)
@@ -20,7 +20,7 @@ description:
 options:
   library:
     description:
-      - The PKCS #11 library, by its whole path.
+      - The PKCS#11 library, by its whole path.
       - Or V(opencryptoki), V(softhsm2), V(opensc) or V(p11-kit), for the place where the distributions have it.
     type: str
     required: true

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: pkcs11_token
-short_description: Have PKCS #11 tokens initialised, with a label and PINs
+short_description: Have PKCS#11 tokens initialised, with a label and PINs
 version_added: 0.1.0
 author:
   - rootoftrust.linux contributors (@rootoftrust)
@@ -23,7 +23,7 @@ description:
 options:
   library:
     description:
-      - The PKCS #11 library, by its whole path.
+      - The PKCS#11 library, by its whole path.
       - Or V(opencryptoki), V(softhsm2), V(opensc) or V(p11-kit), for the place where the distributions have it.
     type: str
     required: true

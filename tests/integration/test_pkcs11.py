@@ -1,6 +1,6 @@
 # Copyright (c) 2026, rootoftrust.linux contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The modules for PKCS #11 tokens, with SoftHSM and openCryptoki of the releases; pkcs11-tool of OpenSC and ssh-keygen look on."""
+"""The modules for PKCS#11 tokens, with SoftHSM and openCryptoki of the releases; pkcs11-tool of OpenSC and ssh-keygen look on."""
 
 from __future__ import annotations
 
@@ -125,8 +125,8 @@ REFUSALS: dict[str, tuple[Call, str]] = {
     "a slot that there is not": (token(label="New", slot=987654), "no token in slot 987654"),
     "a token that there is not": (key(token="None such", label="x"), "no token 'None such'"),
     "a library that there is not": (("pkcs11_info", {"library": "/usr/lib/none.so"}), "no library"),
-    "a library that is none": (("pkcs11_info", {"library": "/etc/passwd"}), "no usable PKCS #11 library"),
-    "another library": (("pkcs11_info", {"library": "/usr/lib/x86_64-linux-gnu/libc.so.6"}), "no usable PKCS #11 library"),
+    "a library that is none": (("pkcs11_info", {"library": "/etc/passwd"}), "no usable PKCS#11 library"),
+    "another library": (("pkcs11_info", {"library": "/usr/lib/x86_64-linux-gnu/libc.so.6"}), "no usable PKCS#11 library"),
     "a word that is no library": (("pkcs11_info", {"library": "hsm"}), "neither a whole path nor"),
     "an ID that is none": (key(label="x", id="xyz"), "hexadecimal"),
     "absent without an ID": (key(label="x", state="absent"), "not named by its ID"),

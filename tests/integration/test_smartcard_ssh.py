@@ -41,7 +41,9 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     machine.run("sed -i '/^PasswordAuthentication/d' /etc/ssh/sshd_config.d/00-lab.conf")  # on, as Debian has it
     # Releases from 9.8 on shut out who fails; earlier ones do not know the option.
     machine.run("echo 'PerSourcePenalties no' >> /etc/ssh/sshd_config; sshd -t 2>/dev/null || sed -i '$d' /etc/ssh/sshd_config")
-    machine.run("systemctl reload ssh; for i in $(seq 50); do ssh-keyscan -T 1 localhost 2>/dev/null | grep -q . && exit 0; sleep 0.2; done; exit 1")
+    machine.run(
+        "systemctl reload ssh; for i in $(seq 50); do ssh-keyscan -T 1 localhost 2>/dev/null | grep -q . && exit 0; sleep 0.2; done; exit 1"
+    )
     insert(machine)
     yield machine
     machine.down()

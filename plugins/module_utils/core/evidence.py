@@ -85,6 +85,9 @@ def summary(told: Mapping[str, Any]) -> list[str]:
         lines += ["    " + line for line in _key_lines(host["evidence"].get("ssh_host_keys") or {})]
         lines += ["    " + line for line in _tpm_lines(host["evidence"].get("tpm") or {})]
         lines += ["    " + line for line in _kernel_key_lines(host["evidence"].get("kernel_keys") or {})]
+        lines += ["    " + line for line in _keyring_lines(host["evidence"].get("gpg_key") or {})]
+        lines += ["    " + line for line in _token_lines(host["evidence"].get("opencryptoki") or {})]
+        lines += ["    " + line for line in _card_lines(host["evidence"].get("smartcard_ssh") or {})]
         lines += ["    " + line for line in _volume_lines(host["evidence"].get("luks") or {})]
     return lines
 
@@ -135,6 +138,29 @@ def _kernel_key_lines(told: Mapping[str, Any]) -> list[str]:
 
 def _unless_valid(state: str) -> str:
     return "" if state == "valid" else f", {state.upper()}"
+
+
+def _keyring_lines(told: Mapping[str, Any]) -> list[str]:
+    return [
+        f"OpenPGP key: {key['fingerprint']} ({', '.join(key['user_ids'])}), {'until ' + key['expires'] if key['expires'] else 'without an end'}"
+        for keys in (told.get("keyrings") or {}).values()
+        for key in keys
+    ]
+
+
+def _token_lines(told: Mapping[str, Any]) -> list[str]:
+    return [
+        f"token {token['label']}: {'; '.join(token['unhealthy']) or 'healthy'}"
+        for token in told.get("tokens") or []
+        if token["initialized"]
+    ]
+
+
+def _card_lines(told: Mapping[str, Any]) -> list[str]:
+    return [
+        f"log-in by card of {user['user']}: {'seen, ' + ', '.join(user['seen']) if user['proven'] else 'not seen yet'}"
+        for user in told.get("users") or []
+    ]
 
 
 def _volume_lines(luks: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The C interface of a PKCS #11 library (Cryptoki), and the process of its own in which it is used.
+"""The C interface of a PKCS#11 library (Cryptoki), and the process of its own in which it is used.
 
 A library may crash, hang, print, or close what it does not own. So it is loaded in a child of this process, which tells over a pipe
 what it is about to call and in the end what it has found; nothing that it breaks is ours.
@@ -479,7 +479,7 @@ class Library:
         if "message" in end:
             raise RootOfTrustError(end["message"], end["remedy"])
         if "not_loaded" in end:
-            raise RootOfTrustError(f"{self.path} is no usable PKCS #11 library: {end['not_loaded']}.", "Give the path of one.")
+            raise RootOfTrustError(f"{self.path} is no usable PKCS#11 library: {end['not_loaded']}.", "Give the path of one.")
         if "late" in end:
             raise RootOfTrustError(
                 f"The library {self.path} did not come back {where} within {self._timeout:g} s.", "See what it waits for."

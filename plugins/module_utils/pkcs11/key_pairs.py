@@ -59,7 +59,7 @@ class KeyPairs:
         :raises RootOfTrustError: if the token is not there, the PIN is wrong, or a signature does not hold.
         """
         self._open(params)
-        self._locks.hold("pkcs11", "PKCS #11 tokens")
+        self._locks.hold("pkcs11", "PKCS#11 tokens")
         slot, keys = self._look()
         pairs = Pairs(slot, keys, tuple(wanted_pair(one) for one in asked), self._pin is not None)
         for wanted, one in zip(pairs.wanted, asked):

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Slots, tokens and keys as a Cryptoki library tells of them. Numbers are those of PKCS #11 2.40 and 3.0 (OASIS). Pure."""
+"""Slots, tokens and keys as a Cryptoki library tells of them. Numbers are those of PKCS#11 2.40 and 3.0 (OASIS). Pure."""
 
 from __future__ import annotations
 

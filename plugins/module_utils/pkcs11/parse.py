@@ -72,7 +72,7 @@ MECHANISMS = {
     0x1082: "AES_CBC",
     0x1087: "AES_GCM",
 }
-# Curves by their parameters in DER: the object identifier, or for Edwards curves also the name (PKCS #11 3.0, 2.3.7).
+# Curves by their parameters in DER: the object identifier, or for Edwards curves also the name (PKCS#11 3.0, 2.3.7).
 CURVES = {
     bytes.fromhex("06082a8648ce3d030107"): "nistp256",
     bytes.fromhex("06052b81040022"): "nistp384",

@@ -57,7 +57,7 @@ def library_path(text: str) -> str:
         for name in _FILES[text]:
             for found in sorted(glob.glob(os.path.join(folder, name))):
                 return found
-    raise RootOfTrustError(f"The PKCS #11 library of {text} is not installed on this host.", "Install its package, or give a path.")
+    raise RootOfTrustError(f"The PKCS#11 library of {text} is not installed on this host.", "Install its package, or give a path.")
 
 
 class TokenStore:
@@ -88,7 +88,7 @@ class TokenStore:
         :raises RootOfTrustError: if the library cannot be used, or a PIN that is tried is wrong.
         """
         self._library = Library(library_path(library))
-        self._locks.hold("pkcs11", "PKCS #11 tokens")
+        self._locks.hold("pkcs11", "PKCS#11 tokens")
         self._asked = asked
         wanted = tuple(wanted_token(one) for one in asked)
         tokens = Tokens(self._library.path, self._slots(), wanted)

@@ -42,7 +42,7 @@ def test_one_that_fails(tmp_path: Path) -> None:
 def test_what_is_no_library(tmp_path: Path) -> None:
     text = tmp_path / "text.so"
     text.write_text("no library")
-    assert "is no usable PKCS #11 library" in used(text).message
+    assert "is no usable PKCS#11 library" in used(text).message
     assert "There is no library" in used(tmp_path / "nothing.so").message
 
 
