@@ -141,11 +141,9 @@ def _unless_valid(state: str) -> str:
 
 
 def _keyring_lines(told: Mapping[str, Any]) -> list[str]:
-    return [
-        f"OpenPGP key: {key['fingerprint']} ({', '.join(key['user_ids'])}), {'until ' + key['expires'] if key['expires'] else 'without an end'}"
-        for keys in (told.get("keyrings") or {}).values()
-        for key in keys
-    ]
+    keys = [key for keyring in (told.get("keyrings") or {}).values() for key in keyring]
+    ends = [f"until {key['expires']}" if key["expires"] else "without an end" for key in keys]
+    return [f"OpenPGP key: {key['fingerprint']} ({', '.join(key['user_ids'])}), {end}" for key, end in zip(keys, ends)]
 
 
 def _token_lines(told: Mapping[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import pwd
 import select
 import signal
 import time
@@ -431,6 +432,7 @@ class Library:
         try:
             for descriptor in (0, 1, 2):
                 os.dup2(os.open(os.devnull, os.O_RDWR), descriptor)
+            _take_groups()
             self._tell_result(writer, work)
         except BaseException as error:  # pylint: disable=broad-except
             _tell(writer, {"failed": f"{type(error).__name__}: {error}"})
@@ -490,6 +492,13 @@ class Library:
                 f"The library {self.path} crashed {where} ({name}).", "Look for another release of it, or at its set-up."
             )
         raise RootOfTrustError(f"The library {self.path} ended its process {where}. {end.get('failed', '')}".strip())
+
+
+def _take_groups() -> None:
+    """Be in the groups that root is in by now: openCryptoki's package makes it a member of the one that may use its tokens."""
+    if os.geteuid() == 0:
+        user = pwd.getpwuid(0)
+        os.initgroups(user.pw_name, user.pw_gid)
 
 
 def _tell(writer: int, what: dict[str, Any]) -> None:
