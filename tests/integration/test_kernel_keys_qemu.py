@@ -74,8 +74,8 @@ def test_loaded_in_the_initramfs_before_the_system_starts(machine: Machine, tmp_
     folder = tmp_path_factory.mktemp("keys")
     ansible = Ansible(folder, machine)
     machine.run(  # only what this machine needs, for the image is made by an emulated processor
-        "echo MODULES=list > /etc/initramfs-tools/conf.d/lab; printf 'virtio_pci\nvirtio_blk\next4\n' >> /etc/initramfs-tools/modules;"
-        " update-initramfs -c -k $(uname -r)",
+        "echo MODULES=list > /etc/initramfs-tools/conf.d/lab; printf '%s\n' virtio_pci virtio_blk virtio_net ext4 >>"
+        " /etc/initramfs-tools/modules; update-initramfs -c -k $(uname -r)",
         timeout=900,
     )
     wanted = {"kernel_keys_initramfs": True, "kernel_keys_evm": True}

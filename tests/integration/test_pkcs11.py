@@ -114,6 +114,17 @@ def test_a_wrong_pin_is_tried_once(machine: Machine, bench: Bench) -> None:
     assert calls(bench, token(label="One", verify=True))[0]["changed"] is False
 
 
+def test_a_wrong_so_pin_sets_no_user_pin(machine: Machine, bench: Bench) -> None:
+    machine.run("rm -rf /var/lib/softhsm/tokens/*")
+    without = ("pkcs11_token", {"library": "softhsm2", "label": "One", "so_pin": SO_PIN})
+    made, wrong, info = calls(bench, without, token(label="One", so_pin="0000000000"), ("pkcs11_info", {"library": "softhsm2"}))
+    assert made["tokens"][0]["user_pin"] is False
+    assert "The SO PIN given for the token 'One' is wrong; it was tried once" in wrong["msg"]
+    assert "user_pin_initialized" not in next(slot["token"]["flags"] for slot in info["slots"] if slot["token"]["label"] == "One")
+    (right,) = stories(bench, token(label="One"))
+    assert [step.split()[0] for step in right["steps"]] == ["Set"]
+
+
 REFUSALS: dict[str, tuple[Call, str]] = {
     "a blank label": (token(label=" "), "blank"),
     "33 bytes": (token(label="x" * 33), "33 bytes"),

@@ -50,7 +50,10 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
 
 
 def insert(machine: Machine) -> None:
+    """Put the card in, and wait until the reader's daemon, once that is there, has seen it."""
     machine.run("systemd-run -q --unit=card python3 /root/piv_card.py /root/card p256")
+    seen = f"for i in $(seq 50); do pkcs11-tool --module {MODULE} -L | grep -q 'token label' && exit 0; sleep 0.2; done; exit 1"
+    machine.run(f"command -v pkcs11-tool > /dev/null || exit 0; {seen}")
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +149,24 @@ def test_only_who_may_is_let_at_the_card_from_afar(machine: Machine) -> None:
         seen[user] = machine.run(["su", user, "-c", f"ssh-keygen -D {MODULE}"], check=False).returncode == 0
     asks = machine.run("ldd $(command -v pcscd) | grep -q polkit", check=False).returncode == 0
     assert seen == {"alice": True, "bob": not asks}
+
+
+def test_a_wrong_pin_is_tried_once_and_never_until_the_card_locks(machine: Machine) -> None:
+    bench = Bench(machine)
+    look, wrong = ("pkcs11_ssh_keys", {"library": "opensc"}), ("pkcs11_ssh_keys", {"library": "opensc", "pin": "000000"})
+    first, second, third, info = calls(bench, wrong, wrong, wrong, ("pkcs11_info", {"library": "opensc"}))
+    assert all("is wrong; it was tried once" in told["msg"] for told in (first, second))
+    assert "so it is not tried here" in third["msg"] and tries(machine) == 1
+    assert info["healthy"] is False and "one more wrong user PIN locks it" in info["unhealthy"][0]
+    (right,) = calls(bench, look)
+    assert right["ssh_keys"] and tries(machine) == 1
+    machine.run('systemctl stop card; sed -i \'s/"tries": 1/"tries": 0/\' /root/card')
+    insert(machine)
+    (locked,) = calls(bench, wrong)
+    assert "is locked" in locked["msg"], locked
+    machine.run('systemctl stop card; sed -i \'s/"tries": 0/"tries": 3/\' /root/card')
+    insert(machine)
+    bench.close()
 
 
 def test_passwords_go_only_when_the_card_was_seen_to_work(machine: Machine, ansible: Ansible) -> None:

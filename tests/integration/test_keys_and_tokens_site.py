@@ -1,0 +1,81 @@
+# Copyright (c) 2026, rootoftrust.linux contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""site.yml for a host whose inventory asks for OpenPGP keys and a token: predicted, done once, proven by audit.yml, and no secret told."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from lab.machine import Machine, up
+from lab.spec import MachineSpec
+from tests.integration.ansible_run import ROOT, Ansible, Run
+from tests.integration.secret_watch import SecretWatch, told
+
+pytestmark = pytest.mark.uml
+PASSPHRASE, SO_PIN, PIN = "a passphrase that must not be told", "58239057", "90472815"
+WANTED = {
+    "ssh_host_keys_known_hosts": False,
+    "gpg_key_keyrings": [
+        {
+            "name": "releases",
+            "user": "games",
+            "home": "/var/tmp/releases",
+            "keys": [
+                {"user_ids": ["Releases <release@example.org>"], "passphrase": PASSPHRASE, "revocation_file": "/var/tmp/releases.rev"}
+            ],
+        }
+    ],
+    "opencryptoki_tokens": [{"label": "Server", "so_pin": SO_PIN, "user_pin": PIN}],
+    "opencryptoki_keys": [{"token": "Server", "pin": PIN, "keys": [{"label": "sign", "id": "01", "algorithm": "rsa2048"}]}],
+    "opencryptoki_users": ["games"],
+}
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Machine]:
+    machine = up(MachineSpec("it-keys-tokens", release="13", engine="uml"), owner=os.getpid())
+    yield machine
+    machine.down()
+
+
+@pytest.fixture(scope="module")
+def ansible(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Ansible:
+    return Ansible(tmp_path_factory.mktemp("site"), machine)
+
+
+def play(ansible: Ansible, name: str, *options: str) -> Run:
+    return ansible.playbook(ROOT / f"playbooks/{name}.yml", "-e", json.dumps(WANTED), *options)
+
+
+def test_done_once_as_predicted_and_no_secret_is_told(machine: Machine, ansible: Ansible) -> None:
+    machine.run(
+        "apt-get install -qq -y --no-install-recommends opencryptoki > /dev/null", timeout=300
+    )  # a check run cannot see beyond that
+    predicted = play(ansible, "site", "--check", "--diff")
+    assert predicted.rc == 0, predicted.output[-3000:]
+    with SecretWatch(machine, PASSPHRASE, SO_PIN, PIN):
+        done = play(ansible, "site", "-vvvv", "--diff")
+    assert done.rc == 0, done.output[-3000:]
+    assert told(done.output.replace(json.dumps(WANTED), ""), PASSPHRASE, SO_PIN, PIN) == []
+    # The keys on a token that is not there yet are beyond a check run.
+    assert [name for name in done.changed(machine.name) if name not in predicted.changed(machine.name)] == [
+        "rootoftrust.linux.opencryptoki : Have the keys on the token"
+    ]
+    again = play(ansible, "site")
+    assert (again.rc, again.changed(machine.name)) == (0, []), again.output[-3000:]
+
+
+def test_the_audit_proves_it_and_sees_what_is_wrong(machine: Machine, ansible: Ansible) -> None:
+    audit = play(ansible, "audit")
+    assert audit.rc == 0, audit.output[-3000:]
+    assert "OpenPGP key: " in audit.output and "token Server: healthy" in audit.output
+    machine.run("mv /var/tmp/releases /var/tmp/elsewhere")
+    missing = play(ansible, "audit")
+    assert missing.rc != 0
+    machine.run("mv /var/tmp/elsewhere /var/tmp/releases; rm -rf /var/lib/opencryptoki/swtok/TOK_OBJ/*")
+    lost = play(ansible, "audit")
+    assert lost.rc != 0 and "See the token's keys sign" in lost.output
