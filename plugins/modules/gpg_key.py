@@ -328,7 +328,7 @@ EXAMPLES = r"""
 - name: Have two keys of another user, one of them protected by a passphrase
   rootoftrust.linux.gpg_key:
     user: backup
-    home: /var/backups/keys
+    home: /var/tmp/backup-keyring
     keys:
       - user_ids: [Releases <release@example.org>, Releases (old address) <release@example.com>]
         algorithm: rsa3072

@@ -21,6 +21,8 @@ from tests.integration.test_tpm12 import ENDORSE, tell
 pytestmark = pytest.mark.uml
 # What an example needs that the machines do not have by themselves; the kernel with a TPM is made in twenty minutes.
 NEEDS: dict[str, dict[str, str]] = {"tpm2_primary": {"tpm": "2.0"}, "tpm_info": {"tpm": "2.0"}, "tpm12_owner": {"tpm": "1.2"}}
+# Packages that the examples take to be there.
+PACKAGES = dict.fromkeys(("pkcs11_info", "pkcs11_token", "pkcs11_key", "pkcs11_ssh_keys"), "softhsm2")
 NAMES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
 # Their examples take a minute each, and say little that the modules' own tests do not.
 LONG = {"luks_container", "luks_encryption", "luks_keyslot", "luks_token"}
@@ -43,6 +45,8 @@ def machine(module: str) -> Iterator[Machine]:
     machine = up(MachineSpec(name, release="13", engine="uml", disks=("64M",), **NEEDS.get(module, {})), owner=os.getpid())
     if NEEDS.get(module, {}).get("tpm") == "1.2":
         tell(machine, ENDORSE)
+    if module in PACKAGES:
+        machine.run(f"apt-get install -qq -y --no-install-recommends {PACKAGES[module]} > /dev/null", timeout=300)
     yield machine
     machine.down()
 

@@ -24,7 +24,7 @@ from tests.integration.module_bench import Bench
 from tests.integration.secret_watch import SecretWatch, told
 
 pytestmark = pytest.mark.uml
-RELEASES = ["11", pytest.param("12", marks=pytest.mark.slow), "13", pytest.param("forky", marks=pytest.mark.slow)]
+RELEASES = [*(pytest.param(release, marks=pytest.mark.slow) for release in ("11", "12", "forky")), "13"]
 HOME = "/root/ring"
 GPG = f"gpg --homedir {HOME} --batch"
 DAY = 86400

@@ -29,7 +29,7 @@ READ = "keyctl pipe $(keyctl search @u encrypted evm-key)"
 
 @pytest.fixture(scope="module", params=["12", "13"])
 def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
-    machine = up(MachineSpec(f"it-keys-qemu-{request.param}", release=request.param, engine="qemu"), owner=os.getpid())
+    machine = up(MachineSpec(f"it-keys-qemu-{request.param}", release=request.param, engine="qemu", memory="1G"), owner=os.getpid())
     yield machine
     machine.down()
 

@@ -13,12 +13,12 @@ import pytest
 from lab.machine import Machine, up
 from lab.spec import MachineSpec
 from tests.integration.ansible_run import ROOT, Ansible, Run
-from tests.integration.secret_watch import SecretWatch, told
+from tests.integration.secret_watch import told
 
 pytestmark = pytest.mark.uml
 PASSPHRASE, SO_PIN, PIN = "a passphrase that must not be told", "58239057", "90472815"
 WANTED = {
-    "ssh_host_keys_known_hosts": False,
+    "ssh_host_keys_regenerate": ["unreadable"],  # the image has given the machine its keys, by which it is known
     "gpg_key_keyrings": [
         {
             "name": "releases",
@@ -57,10 +57,9 @@ def test_done_once_as_predicted_and_no_secret_is_told(machine: Machine, ansible:
     )  # a check run cannot see beyond that
     predicted = play(ansible, "site", "--check", "--diff")
     assert predicted.rc == 0, predicted.output[-3000:]
-    with SecretWatch(machine, PASSPHRASE, SO_PIN, PIN):
-        done = play(ansible, "site", "-vvvv", "--diff")
+    done = play(ansible, "site", "-vvvv", "--diff")
     assert done.rc == 0, done.output[-3000:]
-    assert told(done.output.replace(json.dumps(WANTED), ""), PASSPHRASE, SO_PIN, PIN) == []
+    assert told(done.output, PASSPHRASE, SO_PIN, PIN) == []
     # The keys on a token that is not there yet are beyond a check run.
     assert [name for name in done.changed(machine.name) if name not in predicted.changed(machine.name)] == [
         "rootoftrust.linux.opencryptoki : Have the keys on the token"

@@ -19,7 +19,7 @@ from tests.integration.module_bench import Bench
 from tests.integration.secret_watch import SecretWatch, told
 
 pytestmark = pytest.mark.uml
-RELEASES = ["11", pytest.param("12", marks=pytest.mark.slow), "13", pytest.param("forky", marks=pytest.mark.slow)]
+RELEASES = [*(pytest.param(release, marks=pytest.mark.slow) for release in ("11", "12", "forky")), "13"]
 SO_PIN, PIN = "5823905723", "90472815"
 OCK_SO_PIN, OCK_PIN = "58239057", "90472815"  # openCryptoki's token in software takes 4 to 8
 # What the role does: Debian's 3.27 gives these folders to root alone, and its tokens then refuse them.
