@@ -79,6 +79,8 @@ def test_loaded_in_the_initramfs_before_the_system_starts(machine: Machine, tmp_
         timeout=900,
     )
     wanted = {"kernel_keys_initramfs": True, "kernel_keys_evm": True}
+    keyless = role(machine, ansible, kernel_keys_keys=[KMK], **wanted)
+    assert keyless.rc != 0 and "kernel_keys_evm needs an encrypted key" in keyless.output
     predicted = role(machine, ansible, "--check", **wanted)
     done = role(machine, ansible, **wanted)
     assert done.rc == 0, done.output[-3000:]
