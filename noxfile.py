@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parent
 REPORTS = ROOT / ".lab" / "reports"
 COLLECTIONS = ROOT / ".venv" / "collections"
 PLATFORMS = ("containers", "uml", "qemu", "public")
+# The daemon of card readers: forky's unit shuts it into a user namespace of its own, which a container cannot have.
+MACHINES_ONLY = {"smartcard_ssh"}
 SCENARIOS = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml") if path.parent.name != "default")
 
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -117,7 +119,8 @@ def molecule(session: nox.Session, platform: str) -> None:
     parser.add_argument("--scenario", action="append", choices=SCENARIOS)
     parser.add_argument("releases", nargs="*")
     wanted = parser.parse_args(session.posargs)
-    run_molecule(session, platform, wanted.scenario or SCENARIOS, wanted.releases)
+    possible = [name for name in SCENARIOS if platform in ("uml", "qemu") or name not in MACHINES_ONLY]
+    run_molecule(session, platform, wanted.scenario or possible, wanted.releases)
 
 
 @nox.session
