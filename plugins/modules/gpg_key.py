@@ -130,6 +130,13 @@ options:
     type: list
     elements: str
     default: []
+  revoked_subkeys:
+    description:
+      - The whole fingerprints of subkeys that should be used no more. One that O(subkeys) asks for is made anew before the old one is
+        revoked.
+    type: list
+    elements: str
+    default: []
   ownertrust:
     description: How far its owner is trusted to sign the keys of others. gpg gives V(ultimate) to keys that it makes.
     type: str
@@ -248,6 +255,11 @@ options:
             type: str
       revoked_user_ids:
         description: As O(revoked_user_ids).
+        type: list
+        elements: str
+        default: []
+      revoked_subkeys:
+        description: As O(revoked_subkeys).
         type: list
         elements: str
         default: []

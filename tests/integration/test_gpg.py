@@ -188,6 +188,11 @@ def test_what_is_missing_is_added_and_what_is_more_stays(machine: Machine, bench
     assert sorted(more["keys"][0]["key"]["user_ids"]) == sorted([ONE["user_ids"][0], second, third])
     assert revoked["keys"][0]["key"]["revoked_user_ids"] == [second]
     assert len(revoked["keys"][0]["key"]["subkeys"]) == 3, "and the one that encrypts, which is asked for by default"
+    (old,) = [part["fingerprint"] for part in revoked["keys"][0]["key"]["subkeys"] if part["algorithm"] == "cv25519"]
+    (rotated,) = stories(bench, gpg_key({**ONE, "revoked_subkeys": [old]}))
+    assert [step.split()[0] for step in rotated["steps"]] == ["Add", "Revoke"]
+    ours = [part for part in rotated["keys"][0]["key"]["subkeys"] if part["algorithm"] == "cv25519"]
+    assert [(part["fingerprint"] == old, part["revoked"]) for part in ours] == [(True, True), (False, False)]
     (last,) = calls(bench, gpg_key({"fingerprint": made["keys"][0]["fingerprint"], "revoked_user_ids": [ONE["user_ids"][0], third]}))
     assert "last user ID" in last["msg"]
 

@@ -160,6 +160,11 @@ class Keyring:
     def revoke_user_id(self, fingerprint: str, text: str, passphrase: Secret | None) -> None:
         self._gpg(["--quick-revoke-uid", fingerprint, text], None, passphrase or Secret(b""))
 
+    def revoke_subkey(self, fingerprint: str, number: int, passphrase: Secret | None) -> None:
+        """:param number: of the subkey among those of the key, from 1, in the order of the listing."""
+        answers = f"key {number}\nrevkey\ny\n0\n\ny\nsave\n".encode("ascii")  # yes; no reason; no text; yes
+        self._asked(["--edit-key", _exactly(fingerprint)], answers, passphrase or Secret(b""))
+
     def set_expiry(self, fingerprint: str, expires: str, subkeys: Sequence[str], passphrase: Secret | None) -> None:
         """Of the primary key, or of the subkeys where any are named."""
         self._gpg(["--quick-set-expire", fingerprint, expires, *subkeys], None, passphrase or Secret(b""))

@@ -39,6 +39,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.gpg.plan_keys im
     MAKE,
     PUBLISH,
     REVOKE,
+    REVOKE_SUBKEY,
     REVOKE_USER_ID,
     TRUST,
     Files,
@@ -180,6 +181,7 @@ class Keys(OpenedKeyring):
             ADD_USER_ID: lambda one: self.keyring.add_user_id(self._fingerprint(one), one.text, self._passphrase(one)),
             REVOKE_USER_ID: lambda one: self.keyring.revoke_user_id(self._fingerprint(one), one.text, self._passphrase(one)),
             EXTEND: self._extend,
+            REVOKE_SUBKEY: self._revoke_subkey,
             REVOKE: lambda one: self.keyring.bring(self.keyring.revocation(self._fingerprint(one), self._passphrase(one))),
             DELETE: self._delete,
             TRUST: lambda one: self.keyring.set_ownertrust(ownertrust_line(self._fingerprint(one), one.text)),
@@ -213,6 +215,13 @@ class Keys(OpenedKeyring):
         primary, *subkeys = order.fingerprints
         expires = _expires(certain(order.part), int(time.time()))
         self.keyring.set_expiry(primary, expires, subkeys, self._passphrase(order))
+
+    def _revoke_subkey(self, order: Order) -> None:
+        """gpg takes its number, which is that of the moment."""
+        fingerprint = self._fingerprint(order)
+        (key,) = (one for one in self.listed() if one.fingerprint == fingerprint)
+        numbers = {part.fingerprint: number for number, part in enumerate(key.subkeys, 1)}
+        self.keyring.revoke_subkey(fingerprint, numbers[order.fingerprints[0]], self._passphrase(order))
 
     def _delete(self, order: Order) -> None:
         key = certain(order.key)

@@ -41,7 +41,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.gpg.parse import
 
 # Actions.
 HOME, MAKE, ADD_SUBKEY, ADD_USER_ID, REVOKE_USER_ID, EXTEND = "home", "make", "add subkey", "add user ID", "revoke user ID", "extend"
-REVOKE, DELETE, TRUST = "revoke", "delete", "trust"
+REVOKE_SUBKEY, REVOKE, DELETE, TRUST = "revoke subkey", "revoke", "delete", "trust"
 BACKUP, CERTIFICATE, PUBLISH = "back up", "write certificate", "publish"
 LONGEST_WAIT = 30 * DAY  # before its end a key is renewed by default, or a quarter of its time, whichever is less
 
@@ -74,6 +74,7 @@ class WantedKey:
     fingerprint: str | None
     user_ids: tuple[str, ...] = ()
     revoked_user_ids: tuple[str, ...] = ()
+    revoked_subkeys: tuple[str, ...] = ()
     primary: WantedPart | None = None
     subkeys: tuple[WantedPart, ...] = ()
     trust: str | None = None
@@ -179,6 +180,7 @@ def wanted_key(params: Mapping[str, Any], now: int) -> WantedKey:
         fingerprint,
         user_ids,
         tuple(user_id(text) for text in params["revoked_user_ids"] or ()),
+        tuple(parse_fingerprint(text) for text in params["revoked_subkeys"] or ()),
         primary,
         subkeys,
         params["ownertrust"],
@@ -265,10 +267,14 @@ def _own(keys: Sequence[Key], text: str) -> list[Key]:
     return [key for key in keys if key.primary.secret and any(one.text == text and not one.revoked for one in key.user_ids)]
 
 
-def _matching(key: Key, wanted: Sequence[WantedPart]) -> list[Part | None]:
-    """For each subkey that should be there the one that is; of several the one that lasts longest, as gpg chooses the newest."""
+def _matching(key: Key, wanted: Sequence[WantedPart], gone: Sequence[str]) -> list[Part | None]:
+    """For each subkey that should be there the one that is; of several the one that lasts longest, as gpg chooses the newest.
+
+    :param gone: fingerprints of those that do not count, for they are to be revoked.
+    """
     left = sorted(
-        (part for part in key.subkeys if not part.revoked and part.secret), key=lambda part: (part.expires or 1 << 33, part.created)
+        (part for part in key.subkeys if not part.revoked and part.secret and part.fingerprint not in gone),
+        key=lambda part: (part.expires or 1 << 33, part.created),
     )
     found: list[Part | None] = []
     for one in wanted:
@@ -375,11 +381,18 @@ def _changes(ring: Ring, index: int, wanted: WantedKey, key: Key) -> list[Step]:
     if gone and not there - set(gone) and not set(wanted.user_ids) - there:
         raise RootOfTrustError(f"The last user ID of {key.fingerprint} is to be revoked: {gone[0]}.", "Leave one, or revoke the key.")
     steps += [_revoke_user_id(index, wanted, key, text) for text in gone]
-    for one, part in zip(wanted.subkeys, _matching(key, wanted.subkeys)):
+    for one, part in zip(wanted.subkeys, _matching(key, wanted.subkeys, wanted.revoked_subkeys)):
         if part is None:
             steps.append(_add_subkey(index, wanted, key, one))
         elif renewal(part, one, ring.now):
             steps.append(_extend(index, wanted, key, part, one, ring.now))
+    # After what comes in their place.
+    known = {part.fingerprint: part for part in key.subkeys}
+    for fingerprint in wanted.revoked_subkeys:
+        if fingerprint not in known:
+            raise RootOfTrustError(f"The key {key.fingerprint} has no subkey {fingerprint}, which is to be revoked.", "Correct it.")
+        if not known[fingerprint].revoked:
+            steps.append(_revoke_subkey(index, wanted, key, known[fingerprint]))
     return steps
 
 
@@ -428,6 +441,13 @@ def _revoke_user_id(index: int, wanted: WantedKey, key: Key, text: str) -> Step:
     what = f"user ID {text}"
     order = Order(index, wanted, key, text=text)
     return Step(key.fingerprint, REVOKE_USER_ID, f"Revoke the {what} of {key.fingerprint}.", {what: PRESENT}, {what: REVOKED}, order)
+
+
+def _revoke_subkey(index: int, wanted: WantedKey, key: Key, part: Part) -> Step:
+    what = f"subkey {part.fingerprint}"
+    sentence = f"Revoke the {what} ({part.algorithm} to {in_words(part.usage)}) of {key.fingerprint}."
+    order = Order(index, wanted, key, fingerprints=(part.fingerprint,))
+    return Step(key.fingerprint, REVOKE_SUBKEY, sentence, {what: PRESENT}, {what: REVOKED}, order)
 
 
 def _extend(index: int, wanted: WantedKey, key: Key, part: Part, one: WantedPart, now: int) -> Step:

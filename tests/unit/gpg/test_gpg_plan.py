@@ -90,6 +90,9 @@ class World:
             return replace(key, user_ids=(*(one for one in key.user_ids if one.text != order.text), UserId(order.text)))
         if action == plan.REVOKE_USER_ID:
             return replace(key, user_ids=tuple(replace(one, revoked=one.revoked or one.text == order.text) for one in key.user_ids))
+        if action == plan.REVOKE_SUBKEY:
+            gone = order.fingerprints[0]
+            return replace(key, subkeys=tuple(replace(part, revoked=part.revoked or part.fingerprint == gone) for part in key.subkeys))
         if action == plan.TRUST:
             return replace(key, trust=order.text)
         if action == plan.REVOKE:
@@ -171,6 +174,23 @@ def test_another_algorithm_is_another_key_and_both_are_told() -> None:
     assert len(world.keys) == 2
     told = plan.report_keys(world.ring(), [])
     assert "has other keys too" in told["warnings"][0]
+
+
+@pytest.mark.parametrize("cut", range(3))
+def test_a_subkey_is_replaced_before_it_is_revoked(cut: int) -> None:
+    world = World(asked())
+    world.finish()
+    (key,) = world.keys.values()
+    world.params = [asked(revoked_subkeys=[key.subkeys[0].fingerprint])]
+    assert [step.action for step in world.steps()] == [plan.ADD_SUBKEY, plan.REVOKE_SUBKEY]
+    for step in world.steps()[:cut]:
+        world.apply(step)
+    world.finish()
+    assert world.steps() == []
+    assert [part.revoked for part in world.keys[key.fingerprint].subkeys] == [True, False]
+    world.params = [asked(revoked_subkeys=["A" * 40])]
+    with pytest.raises(RootOfTrustError, match="has no subkey A"):
+        world.steps()
 
 
 def test_two_that_fit_are_ambiguous() -> None:
