@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.runner import Runner
 from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.initramfs import Images
+from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.parse import evm_fault
 
 UNIT = "rootoftrust-kernel-keys.service"
 UNIT_FILE = f"/etc/systemd/system/{UNIT}"
@@ -42,9 +43,18 @@ class Loader:
             "keyctl": self._runner.find("keyctl"),
             "files": {path: _file(path) for path in FILES},
             "initramfs": Images(self._runner).tool(),
+            "evm_fault": evm_fault(os.uname().release, _text("/sys/kernel/security/lsm")),
             "enabled": shown.get("UnitFileState") == "enabled",
             "active": shown.get("ActiveState") == "active",
         }
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="ascii") as stream:
+            return stream.read()
+    except OSError:
+        return ""
 
 
 def _file(path: str) -> dict[str, str] | None:

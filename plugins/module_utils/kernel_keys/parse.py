@@ -286,3 +286,22 @@ def parse_permissions(text: str | None) -> int | None:
             "Give the possessor or the user, the first four digits, at least view, search and setattr (29).",
         )
     return mask
+
+
+def evm_fault(release: str, security_modules: str) -> str:
+    """Why EVM must not be started in this kernel; empty where it may.
+
+    Before 6.6 (commit 6bcdfd2cac55) a kernel whose security module for BPF is on, and neither SELinux nor Smack, gives EVM a name that is
+    not there for each new file. Seen with Debian 12's 6.1.
+
+    :param release: as uname(2) has it.
+    :param security_modules: of /sys/kernel/security/lsm.
+    """
+    match = re.match(r"(\d+)\.(\d+)", release)
+    modules = set(security_modules.strip().split(","))
+    if match is None or (int(match[1]), int(match[2])) >= (6, 6) or "bpf" not in modules or modules & {"selinux", "smack"}:
+        return ""
+    return (
+        f"With EVM this kernel ({release}) would crash at the next file that is made: before 6.6 EVM and the security module bpf do not go"
+        " together. Take a newer kernel, or leave bpf out of its parameter lsm=."
+    )

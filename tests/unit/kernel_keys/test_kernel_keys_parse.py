@@ -244,3 +244,21 @@ def test_no_name_makes_the_checks_fail_otherwise(text: str) -> None:
             check(text)
         except RootOfTrustError as error:
             assert error.remedy
+
+
+@pytest.mark.parametrize(
+    ("release", "modules", "crashes"),
+    [
+        ("6.1.0-52-amd64", "lockdown,capability,landlock,yama,apparmor,tomoyo,bpf,integrity", True),
+        ("5.10.0-33-amd64", "lockdown,capability,yama,apparmor,bpf", True),
+        ("6.12.57+deb13-amd64", "lockdown,capability,landlock,yama,apparmor,tomoyo,bpf,ipe,ima,evm\n", False),
+        ("6.6.0", "bpf", False),
+        ("5.14.0-503.el9.x86_64", "lockdown,capability,landlock,yama,selinux,bpf", False),
+        ("6.1.0", "capability,apparmor", False),
+        ("6.1.0", "", False),
+        ("odd", "bpf", False),
+    ],
+)
+def test_kernels_that_evm_would_bring_down(release: str, modules: str, crashes: bool) -> None:
+    """Debian 12's was seen to crash, Debian 13's not to."""
+    assert bool(parse.evm_fault(release, modules)) is crashes
