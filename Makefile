@@ -41,7 +41,7 @@ integration: venv ## tests on containers and machines (ARGS='-k gate -x')
 molecule: venv ## role scenarios: PLATFORM=containers|uml|qemu|public SCENARIO=entropy RELEASES='12 13'
 	@$(BIN)/nox -s 'molecule($(PLATFORM))' -- $(addprefix --scenario ,$(SCENARIO)) $(RELEASES)
 
-bench: venv ## measure, and write docs/benchmarks.md
+bench: venv ## measure, and write docs/benchmarks.md (ARGS=encryption: that section alone)
 	@$(BIN)/nox -s bench -- $(ARGS)
 
 torture: venv ## cut the power of machines at work: N=100 SEED=7 ENGINE=uml|qemu RELEASE=12,13 ONLY=encrypt,reencrypt,decrypt,keyslot,backup CUT=8
