@@ -42,7 +42,7 @@ KEY_OPTIONS: dict[str, dict[str, Any]] = {
     "renew_before": {"type": "str"},
     "subkeys": {"type": "list", "elements": "dict", "no_log": False, "options": SUBKEY_OPTIONS},
     "revoked_user_ids": {"type": "list", "elements": "str", "default": []},
-    "revoked_subkeys": {"type": "list", "elements": "str", "default": []},
+    "revoked_subkeys": {"type": "list", "elements": "str", "default": [], "no_log": False},
     "ownertrust": {"type": "str", "choices": list(TRUSTS)},
     "passphrase": {"type": "str", "no_log": True},
     "verify": {"type": "bool", "default": False},

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any, Mapping, Sequence
 
-from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError
+from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError, certain
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.lock import Locks
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.secret import Secret
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.step import Step
@@ -120,8 +120,7 @@ class KeyPairs:
 
     def apply(self, step: Step) -> None:
         """Do one step."""
-        pairs = self._pairs
-        assert pairs is not None
+        pairs = certain(self._pairs)
         wanted = pairs.wanted[step.detail]
 
         def work(cryptoki: Cryptoki) -> None:

@@ -249,7 +249,7 @@ def parse_configuration(text: str) -> Configuration:
     rest = [line.strip() for line in _SLOT.sub("", plain).splitlines() if line.strip()]
     version = next((line for line in rest if re.match(r"version\s", line)), "")
     if any(re.match(r"slot\b|[{}]", line) for line in rest):
-        raise RootOfTrustError("opencryptoki.conf has a slot that is not in the form: slot N { name = value … }.", "Correct the file.")
+        raise RootOfTrustError("opencryptoki.conf has a slot that is not of the form in its manual page.", "Correct the file.")
     numbers = [slot.number for slot in slots]
     if len(set(numbers)) != len(numbers):
         raise RootOfTrustError("opencryptoki.conf has a slot twice.", "Correct the file.")

@@ -180,7 +180,7 @@ def test_another_algorithm_is_another_key_and_both_are_told() -> None:
 def test_a_subkey_is_replaced_before_it_is_revoked(cut: int) -> None:
     world = World(asked())
     world.finish()
-    (key,) = world.keys.values()
+    key = next(iter(world.keys.values()))
     world.params = [asked(revoked_subkeys=[key.subkeys[0].fingerprint])]
     assert [step.action for step in world.steps()] == [plan.ADD_SUBKEY, plan.REVOKE_SUBKEY]
     for step in world.steps()[:cut]:
@@ -196,7 +196,7 @@ def test_a_subkey_is_replaced_before_it_is_revoked(cut: int) -> None:
 def test_two_that_fit_are_ambiguous() -> None:
     world = World(asked(subkeys=[]))
     world.finish()
-    (key,) = world.keys.values()
+    key = next(iter(world.keys.values()))
     world.keys["F" * 40] = replace(key, primary=replace(key.primary, fingerprint="F" * 40))
     with pytest.raises(RootOfTrustError, match="2 keys ed25519 to certify and sign have the user ID"):
         world.steps()
@@ -207,7 +207,7 @@ def test_two_that_fit_are_ambiguous() -> None:
 def test_a_key_whose_secret_half_is_elsewhere_is_left_alone_until_it_has_to_change() -> None:
     world = World(asked(subkeys=[]))
     world.finish()
-    (key,) = world.keys.values()
+    key = next(iter(world.keys.values()))
     world.keys[key.fingerprint] = replace(key, primary=replace(key.primary, secret="elsewhere"))
     assert world.steps() == []
     world.now += 720 * DAY
@@ -218,7 +218,7 @@ def test_a_key_whose_secret_half_is_elsewhere_is_left_alone_until_it_has_to_chan
 def test_revoked_and_absent_need_the_fingerprint_and_do_what_they_say() -> None:
     world = World(asked(subkeys=[]))
     world.finish()
-    (fingerprint,) = world.keys
+    fingerprint = next(iter(world.keys))
     with pytest.raises(RootOfTrustError, match="not named by its fingerprint"):
         plan.wanted_key(asked(state="absent"), NOW)
     world.params = [asked(state="revoked", fingerprint=fingerprint, revocation_file="/r")]
