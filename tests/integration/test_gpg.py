@@ -343,7 +343,7 @@ def test_homes_long_dead_full_foreign_and_not_writable(machine: Machine, bench: 
     machine.run(f"gpgconf --homedir {HOME} --kill all; id alice 2>/dev/null || useradd -m alice; chown -R alice /root/other")
     foreign, relative, nobody = calls(bench, gpg_key(ONE, home=long), gpg_key(ONE, home="ring"), gpg_key(ONE, user="nobody-of-that-name"))
     assert "belongs to user number" in foreign["msg"] and "no user" in nobody["msg"]
-    assert "not absolute" in relative["msg"] or relative.get("changed") is not None
+    assert "not absolute" in relative["msg"]
     no_write = calls(bench, shell("chown -R root /root/other; mount -t tmpfs -o size=16k,mode=0700 none /mnt"), gpg_key(ONE, home="/mnt"))[
         1
     ]

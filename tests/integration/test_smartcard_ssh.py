@@ -171,7 +171,12 @@ def test_a_wrong_pin_is_tried_once_and_never_until_the_card_locks(machine: Machi
 
 def test_passwords_go_only_when_the_card_was_seen_to_work(machine: Machine, ansible: Ansible) -> None:
     key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl never@seen"
-    early = playbook(machine, ansible, smartcard_ssh_password_login=False, smartcard_ssh_more_users=[{"user": "alice", "keys": [key]}])
+    other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f other@way"
+    machine.run(f"for u in alice bob; do install -d -o $u -m 700 /home/$u/.ssh; echo '{other}' >> /home/$u/.ssh/authorized_keys; done")
+    stranger = {"smartcard_ssh_more_users": [{"user": "alice", "keys": [key]}], "smartcard_ssh_exclusive": True}
+    early = playbook(machine, ansible, smartcard_ssh_password_login=False, **stranger)
+    kept = [machine.run(f"grep -c other@way /home/{user}/.ssh/authorized_keys", check=False).stdout.strip() for user in ("alice", "bob")]
+    assert kept == ["1", "0"], "another way in goes only when the card was seen to work"
     assert early.rc == 0 and "Passwords stay on: alice" in early.output, early.output[-2000:]
     assert machine.run(SERVER).stdout.split()[1] == "yes"
     closed = playbook(machine, ansible, smartcard_ssh_password_login=False)
