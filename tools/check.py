@@ -109,7 +109,7 @@ def machines(everything: bool) -> list[Stage]:
     if not everything:
         return stages
     torture = nox("torture", 10800, "-s", "torture", "--", "--release", "11,12,13", needs=needs)
-    return [*stages, torture, nox("bench", 3600, "-s", "bench", needs=needs)]
+    return [*stages, torture, nox("bench", 7200, "-s", "bench", needs=needs)]
 
 
 def quick(everything: bool) -> list[str]:

@@ -38,6 +38,13 @@ options:
       - The user PIN, needed to make, prove or destroy a pair.
       - It is tried once. Where one more wrong try would lock the token, it is not tried at all.
     type: str
+  token_due:
+    description:
+      - Whether M(rootoftrust.linux.pkcs11_token) initialises the token, or sets its user PIN, earlier in the same run.
+      - In check mode the PIN, which does not hold yet, is then not tried, and a token that is not there is taken for an empty one.
+        Otherwise this changes nothing.
+    type: bool
+    default: false
   label:
     description: The label of both keys.
     type: str
@@ -186,21 +193,26 @@ steps:
 """
 
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.converge import converge
-from ansible_collections.rootoftrust.linux.plugins.module_utils.core.spec import objects, one_or_many
+from ansible_collections.rootoftrust.linux.plugins.module_utils.core.spec import Spec, objects, one_or_many
 from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11.key_pairs import KeyPairs
 from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11.options import PAIR_OPTIONS, PLACE
 from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11.plan_pairs import plan_pairs, report_pairs
 
-SPEC = one_or_many("keys", "label", PAIR_OPTIONS).merge(PLACE)
+SPEC = (
+    one_or_many("keys", "label", PAIR_OPTIONS)
+    .merge(PLACE)
+    .merge(Spec(options={"token_due": {"type": "bool", "default": False, "no_log": False}}, required_if=(("token_due", True, ("token",)),)))
+)
 
 
 def main() -> None:
     module = SPEC.create_module()
     pairs = KeyPairs()
+    read = pairs.foresee if module.params["token_due"] and module.check_mode else pairs.read
     converge(
         module,
         desired=objects(module.params, "keys", PAIR_OPTIONS),
-        read=lambda asked: pairs.read(module.params, asked),
+        read=lambda asked: read(module.params, asked),
         plan=lambda found, _asked: plan_pairs(found),
         apply=pairs.apply,
         report=report_pairs,

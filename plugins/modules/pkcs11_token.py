@@ -129,6 +129,9 @@ tokens:
     user_pin:
       description: Whether it has a user PIN, after the steps.
       type: bool
+    due:
+      description: Whether something is still to be done to it; only in check mode.
+      type: bool
     unhealthy:
       description: What is wrong with it, such as a default PIN.
       type: list

@@ -28,7 +28,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11.plan_pair
     report_ssh_keys,
     wanted_pair,
 )
-from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11.plan_tokens import refuse_login, the_token
+from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11.plan_tokens import refuse_login, the_token, the_token_to_come
 from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11.tokens import library_path, used
 
 ID_BYTES = 8
@@ -68,6 +68,17 @@ class KeyPairs:
         self._pairs = pairs
         return pairs
 
+    def foresee(self, params: Mapping[str, Any], asked: Sequence[Mapping[str, Any]]) -> Pairs:
+        """As :meth:`read`, where the token is yet to be initialised or given its user PIN: the PIN is not tried, nothing is proven.
+
+        :raises RootOfTrustError: if the library cannot be used.
+        """
+        self._open({**params, "pin": None})
+        slots = [parse_slot(one) for one in self._library.use(lambda cryptoki: cryptoki.slots())]
+        slot = the_token_to_come(slots, params["token"], params["slot"])
+        keys = self._keys(slot) if slot in slots else ()
+        return Pairs(slot, keys, tuple(wanted_pair(one) for one in asked), logged_in=False, token_due=True)
+
     def ssh_keys(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The result of pkcs11_ssh_keys."""
         self._open(params)
@@ -79,12 +90,14 @@ class KeyPairs:
         slot = self._chosen(slots)
         if self._pin is not None:
             refuse_login(slot, self._name(slot))
+        return slot, self._keys(slot)
 
+    def _keys(self, slot: Slot) -> tuple[KeyObject, ...]:
         def work(cryptoki: Cryptoki) -> list[dict[str, Any]]:
             return cryptoki.keys(self._session(cryptoki, slot, c.RO))
 
         found = [parse_key(one) for one in used(self._library, work, self._name(slot), "user PIN")]
-        return slot, tuple(key for key in found if key is not None)
+        return tuple(key for key in found if key is not None)
 
     def _chosen(self, slots: Sequence[Slot]) -> Slot:
         token, number, serial = (self._params[name] for name in ("token", "slot", "serial"))

@@ -41,12 +41,14 @@ class Pairs:
     """A token, and the keys on it.
 
     :param logged_in: whether private keys could be seen.
+    :param token_due: whether the token or its user PIN is yet to be made, so that no one could have logged in.
     """
 
     slot: Slot
     keys: tuple[KeyObject, ...]
     wanted: tuple[WantedPair, ...]
     logged_in: bool
+    token_due: bool = False
 
 
 def wanted_pair(params: Mapping[str, Any]) -> WantedPair:
@@ -114,7 +116,7 @@ def plan_pairs(pairs: Pairs) -> list[Step]:
         elif wanted.state == ABSENT and (public is not None or private is not None):
             sentence = f"Destroy the key pair {wanted.label} on the token {_name(pairs)}."
             steps.append(Step(wanted.label, DESTROY, sentence, {"state": PRESENT, "algorithm": wanted.algorithm}, {"state": ABSENT}, index))
-    if steps and not pairs.logged_in:
+    if steps and not (pairs.logged_in or pairs.token_due):
         raise RootOfTrustError(f"{steps[0].sentence} That needs the user PIN, and none is given.", "Give pin.")
     return steps
 

@@ -114,6 +114,12 @@ def the_token(slots: Sequence[Slot], label: str, number: int | None = None, seri
     raise RootOfTrustError(f"{len(found)} tokens have the label {label!r}: {there}.", "Say which by its slot or serial number.")
 
 
+def the_token_to_come(slots: Sequence[Slot], label: str, number: int | None = None) -> Slot:
+    """The slot with a token, or one like it will be where that is yet to be initialised."""
+    found = labelled(slots, label, number)
+    return found[0] if found else Slot(0, "", "", Token(label, "", "", "", frozenset({TOKEN_INITIALIZED}), 0, 0))
+
+
 def _choose(tokens: Tokens, wanted: WantedToken) -> tuple[Slot, bool]:
     """The slot of a token, and whether it is to be initialised.
 
@@ -325,6 +331,7 @@ def report_tokens(tokens: Tokens, to_come: Sequence[Step]) -> dict[str, Any]:
                 "slot": None if INITIALIZE in mine else slot.number,
                 "serial": None if INITIALIZE in mine else certain(slot.token).serial,
                 "user_pin": USER_PIN_INITIALIZED in will,
+                "due": bool(mine),
                 "unhealthy": wrong,
             }
         )

@@ -142,6 +142,16 @@ def test_what_is_refused_of_pairs(keys: tuple[KeyObject, ...], options: dict[str
         pairs(*keys, **options)
 
 
+def test_a_token_that_is_yet_to_come_is_taken_for_empty() -> None:
+    slot = plan_tokens.the_token_to_come((ONE,), "Two")
+    to_come = plan_pairs.Pairs(slot, (), (pair(),), logged_in=False, token_due=True)
+    (step,) = plan_pairs.plan_pairs(to_come)
+    assert step.sentence.endswith("on the token Two.")
+    assert plan_tokens.the_token_to_come((ONE,), "One") == ONE
+    # Its user PIN is yet to come: the private keys are not seen, and not missed.
+    assert plan_pairs.plan_pairs(replace(to_come, slot=ONE, keys=(PUBLIC,))) == []
+
+
 def test_public_keys_are_told_in_an_order_that_stays_and_others_with_the_reason() -> None:
     good = KeyObject(1, False, "b", b"\2", "ed25519", {"point": bytes(32)})
     bad = KeyObject(3, False, "c", b"\3", "another curve", {})
