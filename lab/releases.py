@@ -63,6 +63,7 @@ _OFFLINE = (
     "softhsm2",
     "strace",
     "tang",
+    "tpm-tools",
     "vsmartcard-vpcd",
     "xfsprogs",
 )
@@ -124,7 +125,7 @@ RELEASES: dict[str, Release] = {
             aliases=(),
             security=True,
             packages=(*_BASE, "libtss2-rc0t64", "libtss2-tcti-device0t64", "systemd-cryptsetup"),
-            offline_packages=(*_OFFLINE, "rng-tools5", "swtpm", "swtpm-tools", "usbip"),
+            offline_packages=(*_OFFLINE, "dracut", "rng-tools5", "swtpm", "swtpm-tools", "usbip"),
             quirks={
                 "container:haveged": _REFUSES_CONTAINER,
                 "container:rng-tools-debian": _REFUSES_CONTAINER,

@@ -19,14 +19,14 @@ from tests.integration.ansible_run import ROOT, Ansible
 from tests.integration.test_tpm12 import ENDORSE, tell
 
 pytestmark = pytest.mark.uml
-# What an example needs that the machines do not have by themselves; the kernel with a TPM is made in twenty minutes.
+# What an example needs that the machines do not have by themselves.
 NEEDS: dict[str, dict[str, str]] = {"tpm2_primary": {"tpm": "2.0"}, "tpm_info": {"tpm": "2.0"}, "tpm12_owner": {"tpm": "1.2"}}
 # Packages that the examples take to be there.
 PACKAGES = dict.fromkeys(("pkcs11_info", "pkcs11_token", "pkcs11_key", "pkcs11_ssh_keys"), "softhsm2")
 NAMES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
 # Their examples take a minute each, and say little that the modules' own tests do not.
 LONG = {"luks_container", "luks_encryption", "luks_keyslot", "luks_token"}
-MODULES = [pytest.param(name, marks=pytest.mark.slow) if name in {*NEEDS, *LONG} else name for name in NAMES]
+MODULES = [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in NAMES]
 
 
 def examples(module: str) -> str:

@@ -27,11 +27,24 @@ TRUSTED = {"description": "kmk-trusted", "type": "trusted", "length": 32, "keyha
 READ = "keyctl pipe $(keyctl search @u encrypted evm-key)"
 
 
+# Only what these machines need, for an initramfs is made by an emulated processor.
+IMAGES = {
+    "initramfs-tools": "echo MODULES=list > /etc/initramfs-tools/conf.d/lab; printf '%s\n' virtio_pci virtio_blk virtio_net ext4 >>"
+    " /etc/initramfs-tools/modules; update-initramfs -c -k $(uname -r)",
+    "dracut": "mkdir -p /etc/dracut.conf.d; printf '%s\n' hostonly=yes compress=cat 'drivers=\"virtio_pci virtio_blk virtio_net ext4\"'"
+    " > /etc/dracut.conf.d/lab.conf; DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends dracut > /dev/null",
+}
+
+
 @pytest.fixture(scope="module", params=["12", "13"])
 def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
-    machine = up(MachineSpec(f"it-keys-qemu-{request.param}", release=request.param, engine="qemu", memory="1G"), owner=os.getpid())
+    machine = started(f"it-keys-qemu-{request.param}", request.param)
     yield machine
     machine.down()
+
+
+def started(name: str, release: str) -> Machine:
+    return up(MachineSpec(name, release=release, engine="qemu", memory="1G"), owner=os.getpid())
 
 
 def role(machine: Machine, ansible: Ansible, *options: str, **variables: Any) -> Run:
@@ -70,14 +83,23 @@ def with_own_initramfs(machine: Machine, folder: Path) -> None:
     machine.start()
 
 
-def test_loaded_in_the_initramfs_before_the_system_starts(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("keys")
+def test_loaded_in_the_initramfs_before_the_system_starts(machine: Machine, tmp_path: Path) -> None:
+    machine.run(IMAGES["initramfs-tools"], timeout=900)
+    loaded_early(machine, tmp_path)
+
+
+def test_loaded_by_dracut_too(tmp_path: Path) -> None:
+    machine = started("it-keys-dracut", "13")
+    try:
+        machine.run(IMAGES["dracut"], timeout=1800)
+        loaded_early(machine, tmp_path)
+    finally:
+        machine.down()
+
+
+def loaded_early(machine: Machine, folder: Path) -> None:
+    """What the role is asked for, with keys in the initramfs that the machine makes itself, and EVM where that can be."""
     ansible = Ansible(folder, machine)
-    machine.run(  # only what this machine needs, for the image is made by an emulated processor
-        "echo MODULES=list > /etc/initramfs-tools/conf.d/lab; printf '%s\n' virtio_pci virtio_blk virtio_net ext4 >>"
-        " /etc/initramfs-tools/modules; update-initramfs -c -k $(uname -r)",
-        timeout=900,
-    )
     keyless = role(machine, ansible, kernel_keys_keys=[KMK], kernel_keys_evm=True)
     assert keyless.rc != 0 and "kernel_keys_evm needs an encrypted key" in keyless.output
     evm = machine.spec.release != "12"

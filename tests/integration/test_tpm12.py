@@ -17,7 +17,7 @@ from tests.integration.key_calls import calls, key, shell, stories
 from tests.integration.module_bench import Bench
 from tests.integration.secret_watch import SecretWatch, told
 
-pytestmark = [pytest.mark.uml, pytest.mark.slow]  # the kernel with a TPM is made in twenty minutes
+pytestmark = pytest.mark.uml
 SECRET, FILES = "the owner of this TPM and no other", "/etc/keys"
 KMK = {"description": "kmk", "type": "trusted", "length": 32, "blob": f"{FILES}/kmk.blob"}
 EVM = {"description": "evm-key", "type": "encrypted", "master": "trusted:kmk", "length": 32, "blob": f"{FILES}/evm.blob"}
@@ -27,7 +27,7 @@ ENDORSE = "00c1 00000036 00000078" + 20 * "5a" + "00000001 0003 0001 0000000c 00
 EXTEND = "00c1 00000022 00000014 00000010" + 20 * "ab"
 
 
-@pytest.fixture(scope="module", params=["11", "13"])
+@pytest.fixture(scope="module", params=[pytest.param("11", marks=pytest.mark.slow), "13"])
 def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     machine = up(MachineSpec(f"it-tpm12-{request.param}", release=request.param, engine="uml", tpm="1.2"), owner=os.getpid())
     tell(machine, ENDORSE)

@@ -17,13 +17,13 @@ from lab.spec import MachineSpec
 from tests.integration.ansible_run import Ansible
 from tests.integration.secret_watch import SecretWatch, told
 
-pytestmark = [pytest.mark.uml, pytest.mark.slow]  # the kernel with a TPM is made in twenty minutes
+pytestmark = pytest.mark.uml
 SECRET = "the owner of this TPM and no other"
 TOOLS = "export TPM2TOOLS_TCTI=device:/dev/tpmrm0; "
 ECC, RSA = "0x81000001", "0x81000002"
 
 
-@pytest.fixture(scope="module", params=["11", "13"])
+@pytest.fixture(scope="module", params=[pytest.param("11", marks=pytest.mark.slow), "13"])
 def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     machine = up(MachineSpec(f"it-tpm-{request.param}", release=request.param, engine="uml", tpm="2.0"), owner=os.getpid())
     yield machine

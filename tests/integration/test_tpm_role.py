@@ -15,7 +15,7 @@ from lab.machine import Machine, up
 from lab.spec import MachineSpec
 from tests.integration.ansible_run import Ansible, Run
 
-pytestmark = [pytest.mark.uml, pytest.mark.slow]  # the kernel with a TPM is made in twenty minutes
+pytestmark = pytest.mark.uml
 TOOLS = "export TPM2TOOLS_TCTI=device:/dev/tpmrm0; "
 OPEN = "os.close(os.open('/dev/tpmrm0', os.O_RDWR))"
 

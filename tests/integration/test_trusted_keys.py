@@ -18,7 +18,7 @@ from tests.integration.key_calls import Call, calls, key, shell, stories
 from tests.integration.module_bench import Bench
 from tests.integration.secret_watch import SecretWatch, told
 
-pytestmark = [pytest.mark.uml, pytest.mark.slow]  # the kernel with a TPM is made in twenty minutes
+pytestmark = pytest.mark.uml
 NAME, FILES = "it-trusted", "/etc/keys"
 PARENT = "0x81000001"
 TOOLS = "export TPM2TOOLS_TCTI=device:/dev/tpmrm0; "
@@ -32,7 +32,7 @@ RESET = shell(f"{TOOLS} tpm2_pcrreset -Q 16 23")
 GONE = shell("keyctl unlink $(keyctl search @u trusted by-pcr) @u")
 
 
-@pytest.fixture(scope="module", params=["11", "13"])
+@pytest.fixture(scope="module", params=[pytest.param("11", marks=pytest.mark.slow), "13"])
 def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     machine = up(MachineSpec(f"{NAME}-{request.param}", release=request.param, engine="uml", tpm="2.0"), owner=os.getpid())
     yield machine
