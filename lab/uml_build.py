@@ -38,7 +38,7 @@ _NOT_UNPACKED = (
     "*/tools/perf",
     "*/tools/testing",
 )
-# Seconds; a quiet host of two cores takes five minutes.
+# Seconds; a quiet host of two cores takes four minutes.
 _TIMEOUT = 3600.0
 _LINE = re.compile(r"(?P<option>CONFIG_\w+)=(?P<value>.+)")
 

@@ -92,7 +92,7 @@ def images(everything: bool) -> list[Stage]:
 
 
 def kernel() -> list[Stage]:
-    """Return the stage that builds what machines with a TPM start: twenty minutes of a processor, which the cache spares."""
+    """Return the stage that builds what machines with a TPM start: eight minutes of a processor, which the cache spares."""
     return [Stage("kernel-uml", (str(BIN / "python"), "-m", "lab", "kernel"), 2400, counts=False)]
 
 
