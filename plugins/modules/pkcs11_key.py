@@ -40,9 +40,9 @@ options:
     type: str
   token_due:
     description:
-      - Whether M(rootoftrust.linux.pkcs11_token) initialises the token, or sets its user PIN, earlier in the same run.
-      - In check mode the PIN, which does not hold yet, is then not tried, and a token that is not there is taken for an empty one.
-        Otherwise this changes nothing.
+      - Whether M(rootoftrust.linux.pkcs11_token) initialises the token, or sets its user PIN, earlier in the same run, so that a check
+        run cannot find it as it will be.
+      - A token that is not there is then taken for an empty one, and the PIN is tried only when a key is made.
     type: bool
     default: false
   label:
@@ -208,7 +208,7 @@ SPEC = (
 def main() -> None:
     module = SPEC.create_module()
     pairs = KeyPairs()
-    read = pairs.foresee if module.params["token_due"] and module.check_mode else pairs.read
+    read = pairs.foresee if module.params["token_due"] else pairs.read
     converge(
         module,
         desired=objects(module.params, "keys", PAIR_OPTIONS),

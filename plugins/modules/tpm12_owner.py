@@ -20,7 +20,7 @@ description:
   - A TPM that has an owner is left as it is, and its authorisation is not tried. An owner is never removed, for all that is sealed goes
     with it.
 notes:
-  - C(tcsd), the daemon of TrouSerS, holds the device, and has to be stopped.
+  - C(tcsd), the daemon of TrouSerS, holds the device, and has to be stopped where there is something to do.
   - The authorisation cannot be read back. Who loses it can only clear the TPM in the firmware's settings.
 options:
   owner_auth:
@@ -33,6 +33,13 @@ options:
     type: str
     choices: [text, base64]
     default: text
+  trousers:
+    description:
+      - Whether TrouSerS can use the storage root key as well. By itself it knows only one that C(tpm_takeownership) has made.
+      - Lets who knows the key's secret read its public key, as C(tpm_restrictsrk -a) does, and registers it in C(/var/lib/tpm/system.data).
+        What is registered is taken for readable. Needs O(owner_auth) where it is not.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - rootoftrust.linux.attributes
   - rootoftrust.linux.attributes.actiongroup_tpm
@@ -67,6 +74,10 @@ owned:
   description: Whether the TPM has an owner after the steps, or would have.
   type: bool
   returned: success
+trousers:
+  description: Whether TrouSerS knows the storage root key after the steps, or would; always V(false) where O(trousers) is.
+  type: bool
+  returned: success
 steps:
   description: What was done, or would be, in sentences.
   type: list
@@ -82,7 +93,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.tpm.options impo
 from ansible_collections.rootoftrust.linux.plugins.module_utils.tpm.owner import Owner
 from ansible_collections.rootoftrust.linux.plugins.module_utils.tpm.plan_ownership import plan_ownership, report_ownership
 
-SPEC = Spec(options=OWNER_OPTIONS)
+SPEC = Spec(options={**OWNER_OPTIONS, "trousers": {"type": "bool", "default": False}})
 
 
 def main() -> None:

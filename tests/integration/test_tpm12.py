@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,13 @@ from tests.integration.secret_watch import SecretWatch, told
 
 pytestmark = pytest.mark.uml
 SECRET, FILES = "the owner of this TPM and no other", "/etc/keys"
+SO_PIN, PIN = "58239057", "90472815"
+# In a log-in shell, which is told of the storage root key's secret.
+SIGN = f"""apt-get install -qq -y --no-install-recommends opensc > /dev/null; bash -lc '
+cd /root && echo data > data && module=$(ls /usr/lib/*/libopencryptoki.so.0) &&
+pkcs11-tool --module $module --login --pin {PIN} --sign -m RSA-PKCS --id 01 -i data -o signature &&
+pkcs11-tool --module $module --read-object --type pubkey --id 01 -o key.der &&
+openssl pkeyutl -verify -pubin -inkey key.der -keyform DER -sigfile signature -in data'"""
 KMK = {"description": "kmk", "type": "trusted", "length": 32, "blob": f"{FILES}/kmk.blob"}
 EVM = {"description": "evm-key", "type": "encrypted", "master": "trusted:kmk", "length": 32, "blob": f"{FILES}/evm.blob"}
 BY_PCR = {**KMK, "description": "by-pcr", "pcrs": [16], "blob": f"{FILES}/by-pcr.blob"}
@@ -113,6 +121,47 @@ def test_a_pcr_that_changes_is_named_and_the_key_sealed_anew_and_loaded(machine:
     )
     assert "A TPM 1.2 has no PCRs in the bank sha256" in refused["msg"]
     assert "version 1.2, which has no such keys" in tpm2["msg"] and "there is no PCR 99" in wrong["msg"]
+
+
+@pytest.mark.parametrize("release", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("11", "12", "forky")), "13"])
+def test_programs_of_trousers_use_its_storage_root_key_too(release: str, tmp_path: Path) -> None:
+    """openCryptoki's token of a TPM, which works by tcsd: from nothing to a signature, where openCryptoki is new enough."""
+    machine = up(MachineSpec(f"it-tcsd-{release}", release=release, engine="uml", tpm="1.2"), owner=os.getpid())
+    try:
+        tell(machine, ENDORSE)
+        ansible = Ansible(tmp_path, machine)
+        owned = {"tpm_owned": True, "tpm_owner_auth": SECRET, "tpm_tcsd": "enabled"}
+        pair = {"label": "sign", "id": "01", "algorithm": "rsa2048"}
+        token = {
+            "opencryptoki_slots": [{"token": "tpm"}],
+            "opencryptoki_tokens": [{"label": "Sealed", "so_pin": SO_PIN, "user_pin": PIN}],
+            "opencryptoki_keys": [{"token": "Sealed", "pin": PIN, "keys": [pair]}],
+        }
+        facts = {"hosts": machine.name, "gather_facts": True, "gather_subset": ["!all", "min"]}
+        tpm = json.dumps([{**facts, "roles": ["rootoftrust.linux.tpm"], "vars": owned}])
+        predicted = ansible.playbook(tpm, "--check")
+        assert predicted.changed(machine.name)[0] == "rootoftrust.linux.tpm : Have an owner of a TPM 1.2"
+        done = ansible.playbook(tpm, "-vvvv")
+        assert done.rc == 0, done.output[-3000:]
+        assert "Version" in machine.run("tpm_version").stdout, "tcsd answers"
+        assert ansible.playbook(tpm).changed(machine.name) == []
+        both = json.dumps([{**facts, "roles": ["rootoftrust.linux.opencryptoki"], "vars": token}])
+        made = ansible.playbook(both, "-vvvv")
+        assert told(done.output + made.output, SECRET, SO_PIN, PIN) == []
+        if release in ("11", "12"):
+            assert made.rc != 0 and "which does not keep its PINs" in made.output
+            assert "TO_BE_CHANGED" in machine.run("pkcsconf -t").stdout and "Sealed" not in machine.run("pkcsconf -t").stdout
+        else:
+            assert made.rc == 0, made.output[-3000:]
+            assert ansible.playbook(both).changed(machine.name) == []
+            signed = machine.run(SIGN, timeout=120)
+            assert "Signature Verified Successfully" in signed.stdout, signed
+        off = json.dumps([{**facts, "roles": ["rootoftrust.linux.tpm"], "vars": {**owned, "tpm_tcsd": "disabled"}}])
+        assert ansible.playbook(off).rc == 0
+        assert machine.run("pidof tcsd", check=False).returncode != 0
+        assert ansible.playbook(off).changed(machine.name) == []
+    finally:
+        machine.down()
 
 
 def test_the_role_makes_an_owner_and_proves_it(tmp_path_factory: pytest.TempPathFactory) -> None:

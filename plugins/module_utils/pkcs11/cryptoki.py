@@ -395,6 +395,11 @@ def _template(wanted: Sequence[tuple[int, Any]]) -> tuple[Any, list[Any]]:
 # ---------------------------------------------------------------------------------------------------- a process of its own
 
 
+# openCryptoki's token of a TPM 1.2 takes its storage root key to have an empty secret, unless it is told of the one that everybody knows,
+# which the kernel and this collection want.
+_STORAGE_ROOT = {"OCK_SRK_MODE": "TSS_SECRET_MODE_SHA1", "OCK_SRK_SECRET": 40 * "0"}
+
+
 class Library:
     """A Cryptoki library.
 
@@ -433,6 +438,8 @@ class Library:
             for descriptor in (0, 1, 2):
                 os.dup2(os.open(os.devnull, os.O_RDWR), descriptor)
             _take_groups()
+            for name, value in _STORAGE_ROOT.items():
+                os.environ.setdefault(name, value)
             self._tell_result(writer, work)
         except BaseException as error:  # pylint: disable=broad-except
             _tell(writer, {"failed": f"{type(error).__name__}: {error}"})

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any, Mapping, Sequence
 
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError, certain
@@ -69,15 +70,16 @@ class KeyPairs:
         return pairs
 
     def foresee(self, params: Mapping[str, Any], asked: Sequence[Mapping[str, Any]]) -> Pairs:
-        """As :meth:`read`, where the token is yet to be initialised or given its user PIN: the PIN is not tried, nothing is proven.
+        """As :meth:`read`, where the token may be yet to be initialised or given its user PIN: that is not tried, and nothing is proven.
 
         :raises RootOfTrustError: if the library cannot be used.
         """
-        self._open({**params, "pin": None})
+        self._open(params)
         slots = [parse_slot(one) for one in self._library.use(lambda cryptoki: cryptoki.slots())]
         slot = the_token_to_come(slots, params["token"], params["slot"])
-        keys = self._keys(slot) if slot in slots else ()
-        return Pairs(slot, keys, tuple(wanted_pair(one) for one in asked), logged_in=False, token_due=True)
+        keys = self._keys(slot, None) if slot in slots else ()
+        self._pairs = Pairs(slot, keys, tuple(wanted_pair(one) for one in asked), logged_in=False, token_due=True)
+        return self._pairs
 
     def ssh_keys(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The result of pkcs11_ssh_keys."""
@@ -90,11 +92,11 @@ class KeyPairs:
         slot = self._chosen(slots)
         if self._pin is not None:
             refuse_login(slot, self._name(slot))
-        return slot, self._keys(slot)
+        return slot, self._keys(slot, self._pin)
 
-    def _keys(self, slot: Slot) -> tuple[KeyObject, ...]:
+    def _keys(self, slot: Slot, pin: Secret | None) -> tuple[KeyObject, ...]:
         def work(cryptoki: Cryptoki) -> list[dict[str, Any]]:
-            return cryptoki.keys(self._session(cryptoki, slot, c.RO))
+            return cryptoki.keys(self._session(cryptoki, slot, c.RO, pin))
 
         found = [parse_key(one) for one in used(self._library, work, self._name(slot), "user PIN")]
         return tuple(key for key in found if key is not None)
@@ -123,10 +125,11 @@ class KeyPairs:
     def _name(slot: Slot) -> str:
         return slot.token.label if slot.token is not None else f"in slot {slot.number}"
 
-    def _session(self, cryptoki: Cryptoki, slot: Slot, flags: int) -> int:
+    @staticmethod
+    def _session(cryptoki: Cryptoki, slot: Slot, flags: int, pin: Secret | None) -> int:
         session = cryptoki.open_session(slot.number, flags)
-        if self._pin is not None:
-            cryptoki.login(session, c.USER, self._pin)
+        if pin is not None:
+            cryptoki.login(session, c.USER, pin)
         return session
 
     # ---------------------------------------------------------------------------------------------------------- applying
@@ -134,10 +137,12 @@ class KeyPairs:
     def apply(self, step: Step) -> None:
         """Do one step."""
         pairs = certain(self._pairs)
+        if pairs.token_due:
+            pairs = replace(pairs, slot=self._look()[0])
         wanted = pairs.wanted[step.detail]
 
         def work(cryptoki: Cryptoki) -> None:
-            session = self._session(cryptoki, pairs.slot, c.RW)
+            session = self._session(cryptoki, pairs.slot, c.RW, self._pin)
             if step.action == DESTROY:
                 now = [parse_key(one) for one in cryptoki.keys(session)]
                 found = pair_of(Pairs(pairs.slot, tuple(key for key in now if key is not None), (), True), wanted)
@@ -160,7 +165,7 @@ class KeyPairs:
         challenge, ways = os.urandom(CHALLENGE_BYTES), _SIGNING[_kind(wanted.algorithm)]
 
         def work(cryptoki: Cryptoki) -> None:
-            session = self._session(cryptoki, pairs.slot, c.RW)
+            session = self._session(cryptoki, pairs.slot, c.RW, self._pin)
             now = [parse_key(one) for one in cryptoki.keys(session)]
             one, other = pair_of(Pairs(pairs.slot, tuple(key for key in now if key is not None), (), True), wanted)
             if one is None or other is None:

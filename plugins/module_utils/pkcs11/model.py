@@ -43,6 +43,7 @@ TOKEN_PRESENT, REMOVABLE, HARDWARE = 0x1, 0x2, 0x4
 LABEL_BYTES = 32  # of a token's label, which is padded with blanks
 # Compiled into openCryptoki; its tokens have them until they are changed.
 DEFAULT_SO_PIN, DEFAULT_USER_PIN = "87654321", "12345678"
+OLD_TPM = "TPM v1.1 Token"  # of a TPM; newer releases of it tell "TPM"
 
 RSA, ECDSA, EDDSA = "rsa", "ecdsa", "ed25519"
 ALGORITHMS = ("rsa2048", "rsa3072", "rsa4096", "nistp256", "nistp384", "nistp521", "ed25519")

@@ -14,6 +14,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.core.step import
 from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11.model import (
     DEFAULT_SO_PIN,
     DEFAULT_USER_PIN,
+    OLD_TPM,
     SO_PIN_DEFAULT,
     SO_PIN_FINAL,
     SO_PIN_LOCKED,
@@ -221,6 +222,11 @@ def _refuse_what_holds(wanted: WantedToken, slot: Slot, token: Token) -> None:
 
 
 def _refuse_unusable(wanted: WantedToken, slot: Slot, token: Token, fresh: bool) -> None:
+    if token.model == OLD_TPM:
+        raise RootOfTrustError(
+            f"The token in slot {slot.number} is openCryptoki's of a TPM from before its release 3.12, which does not keep its PINs.",
+            "Take a newer release, or the token in software.",
+        )
     if WRITE_PROTECTED in token.flags:
         raise RootOfTrustError(f"The token in slot {slot.number} is write-protected.", "Take off its protection.")
     if SO_PIN_LOCKED in token.flags and token.is_initialized:  # SoftHSM has it on a token that is free

@@ -10,13 +10,18 @@ import glob
 import os
 from typing import Any, Mapping, Sequence
 
-from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError
+from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError, certain
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.lock import Locks
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.secret import Secret
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.step import Step
 from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11 import cryptoki as c
 from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11.cryptoki import RW, SO, USER, Cryptoki, CryptokiError, Library
-from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11.model import DEFAULT_SO_PIN, Slot
+from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11.model import (
+    DEFAULT_SO_PIN,
+    DEFAULT_USER_PIN,
+    USER_PIN_INITIALIZED,
+    Slot,
+)
 from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11.parse import parse_slot, token_label
 from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11.plan_tokens import (
     CHANGE_SO_PIN,
@@ -129,7 +134,23 @@ class TokenStore:
         if step.action == CHANGE_SO_PIN:
             self._as_so(now, params["label"], Secret(DEFAULT_SO_PIN.encode("ascii")), so_pin, None)
         else:
-            self._as_so(now, params["label"], so_pin, None, Secret(params["user_pin"].encode("utf-8")))
+            self._give_user_pin(now, params, so_pin)
+
+    def _give_user_pin(self, slot: Slot, params: Mapping[str, Any], so_pin: Secret) -> None:
+        """As the SO; openCryptoki's token of a TPM 1.2 says yes to that and does nothing: its default PIN is changed by the user."""
+        pin = Secret(params["user_pin"].encode("utf-8"))
+        self._as_so(slot, params["label"], so_pin, None, pin)
+        (now,) = labelled(self._slots(), params["label"], slot.number)
+        if USER_PIN_INITIALIZED in certain(now.token).flags:
+            return
+        default = Secret(DEFAULT_USER_PIN.encode("ascii"))
+
+        def work(cryptoki: Cryptoki) -> None:
+            session = cryptoki.open_session(now.number, RW)
+            cryptoki.login(session, USER, default)
+            cryptoki.set_pin(session, default, pin)
+
+        used(self._library, work, params["label"], "user PIN")
 
     def _as_so(self, slot: Slot, label: str, so_pin: Secret, new: Secret | None, user_pin: Secret | None) -> None:
         def work(cryptoki: Cryptoki) -> None:

@@ -16,11 +16,11 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.core.secret impo
 WELL_KNOWN = bytes(20)  # the secret that everybody knows
 DIGEST = 20  # bytes of SHA-1, and of every authorisation
 _PLAIN, _AUTHORISED = 0x00C1, 0x00C2
-_OIAP, _TAKE_OWNERSHIP, _READ_PUBEK = 0x0A, 0x0D, 0x7C
+_OIAP, _TAKE_OWNERSHIP, _SET_CAPABILITY, _READ_PUBEK = 0x0A, 0x0D, 0x3F, 0x7C
 _OWNER = 0x0005  # TPM_PID_OWNER
 _OAEP_LABEL = b"TCPA"
-# TPM_KEY: version, storage key, no flags, always authorised, RSA with OAEP and no signatures, 2048 bits of two primes, the rest empty
-_STORAGE_ROOT = struct.pack(">4BHIBIHHIIIIIII", 1, 1, 0, 0, 0x11, 0, 1, 1, 3, 1, 12, 2048, 2, 0, 0, 0, 0)
+# TPM_SET_PERM_FLAGS, and of those flags that who knows the storage root key's secret may read its public key (TPM_PF_READSRKPUB)
+_FLAGS, _READ_STORAGE_ROOT = 0x1, 17
 
 
 class Session(NamedTuple):
@@ -46,6 +46,14 @@ def _command(tag: int, ordinal: int, body: bytes = b"") -> bytes:
     return struct.pack(">HII", tag, 10 + len(body), ordinal) + body
 
 
+def storage_root(size: int = 0) -> bytes:
+    """A TPM_KEY: version, storage key, no flags, always authorised, RSA with OAEP and no signatures, 2048 bits of two primes, no PCRs.
+
+    :param size: of the public key in bytes, for which zeros stand.
+    """
+    return struct.pack(">4BHIBIHHIIIIII", 1, 1, 0, 0, 0x11, 0, 1, 1, 3, 1, 12, 2048, 2, 0, 0, size) + bytes(size) + bytes(4)
+
+
 def start_session() -> bytes:
     return _command(_PLAIN, _OIAP)
 
@@ -66,10 +74,18 @@ def take_ownership(key: RsaKey, owner: Secret, session: Session, nonce_odd: byte
     for secret, seed in zip((owner.reveal(), WELL_KNOWN), seeds):
         encrypted = oaep(key, secret, seed)
         inside += struct.pack(">I", len(encrypted)) + encrypted
-    inside += _STORAGE_ROOT
-    digest = hashlib.new("sha1", struct.pack(">I", _TAKE_OWNERSHIP) + inside).digest()
+    return _as_owner(_TAKE_OWNERSHIP, inside + storage_root(), owner, session, nonce_odd)
+
+
+def let_storage_root_be_read(owner: Secret, session: Session, nonce_odd: bytes) -> bytes:
+    """Let who knows the storage root key's secret read its public key, which only the owner may by itself."""
+    return _as_owner(_SET_CAPABILITY, struct.pack(">IIIIB", _FLAGS, 4, _READ_STORAGE_ROOT, 1, 1), owner, session, nonce_odd)
+
+
+def _as_owner(ordinal: int, inside: bytes, owner: Secret, session: Session, nonce_odd: bytes) -> bytes:
+    digest = hashlib.new("sha1", struct.pack(">I", ordinal) + inside).digest()
     proof = hmac.new(owner.reveal(), digest + session.nonce_even + nonce_odd + b"\0", "sha1").digest()
-    return _command(_AUTHORISED, _TAKE_OWNERSHIP, inside + struct.pack(">I", session.handle) + nonce_odd + b"\0" + proof)
+    return _command(_AUTHORISED, ordinal, inside + struct.pack(">I", session.handle) + nonce_odd + b"\0" + proof)
 
 
 def oaep(key: RsaKey, secret: bytes, seed: bytes) -> bytes:

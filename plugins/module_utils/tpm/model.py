@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Mapping
 
 TPM12, TPM20 = "1.2", "2.0"
+SYSTEM_DATA = "/var/lib/tpm/system.data"  # in which TrouSerS knows the keys of the system
 
 ALGORITHMS = {
     0x0001: "rsa",

@@ -15,6 +15,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.tpm.parse import
 
 _RSA, _DEFAULT_EXPONENT = 1, 0x10001
 _MEANINGS = {
+    0x01: ("the authorisation of the owner is wrong; it was tried once", "Correct it before the TPM defends itself against guessing."),
     0x06: ("it is deactivated", "Activate it in the firmware's settings."),
     0x07: ("it is disabled", "Enable it in the firmware's settings."),
     0x0A: ("its firmware does not let an owner be made", "Allow it in the firmware's settings."),

@@ -92,6 +92,12 @@ def test_a_pin_that_might_lock_is_not_tried(flags: tuple[str, ...], message: str
     assert plan_tokens.unhealthy(flagged(*flags)) != []
 
 
+def test_a_token_that_keeps_no_pin_is_not_begun() -> None:
+    old = replace(ONE, token=replace(ONE.token, model="TPM v1.1 Token", flags=ONE.token.flags - {"user_pin_initialized"}))
+    with pytest.raises(RootOfTrustError, match="which does not keep its PINs"):
+        actions(old)
+
+
 def test_an_so_pin_that_might_lock_is_not_tried() -> None:
     without_pin = replace(ONE, token=replace(ONE.token, flags=(ONE.token.flags - {"user_pin_initialized"}) | {"so_pin_final_try"}))
     with pytest.raises(RootOfTrustError, match="locks the token 'One' for good"):

@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import hmac
 import random
 import struct
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +18,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.secret import Secret
-from ansible_collections.rootoftrust.linux.plugins.module_utils.tpm import commands12, parse12, pcr_policy
+from ansible_collections.rootoftrust.linux.plugins.module_utils.tpm import commands12, parse12, pcr_policy, trousers
 from ansible_collections.rootoftrust.linux.plugins.module_utils.tpm import plan_ownership as plan
 from ansible_collections.rootoftrust.linux.plugins.module_utils.tpm.commands12 import RsaKey, Session
 
@@ -77,11 +80,39 @@ def test_an_endorsement_key_is_taken_only_from_the_answer_to_the_question() -> N
 
 
 @pytest.mark.parametrize(
-    ("code", "told"), [(0x23, "no endorsement key"), (0x807, "it refuses"), (7, "it is disabled"), (0x803, "guessing")]
+    ("code", "told"),
+    [(0x1, "is wrong; it was tried once"), (0x23, "no endorsement key"), (0x807, "it refuses"), (7, "it is disabled"), (0x803, "guessing")],
 )
 def test_a_refusal_is_told(code: int, told: str) -> None:
     with pytest.raises(RootOfTrustError, match=rf"The TPM does not do it: .*{told}"):
         parse12.opened12("do it", struct.pack(">HII", 0xC4, 10, code))
+
+
+def test_who_may_read_the_storage_root_key_the_owner_says() -> None:
+    owner, session = Secret(b"o" * 20), Session(0x02000000, b"e" * 20)
+    command = commands12.let_storage_root_be_read(owner, session, b"n" * 20)
+    told = struct.unpack(">HIIIIIIB", command[:27])
+    assert told == (0x00C2, len(command), 0x3F, 1, 4, 17, 1, 1), "TPM_SetCapability, of the permanent flags, readSRKPub, true"
+    digest = hashlib.sha1(command[6:27]).digest()
+    assert command[-20:] == hmac.new(b"o" * 20, digest + b"e" * 20 + b"n" * 20 + b"\0", "sha1").digest()
+
+
+SYSTEM_DATA = base64.b64decode((Path(__file__).parent.parent / "fixtures/tpm/trousers-0.3.15-system.data.base64.txt").read_text())
+
+
+def test_the_storage_root_key_is_registered_as_trousers_does_it() -> None:
+    assert trousers.with_storage_root(b"") == trousers.with_storage_root(b"\1" + bytes(4)) == SYSTEM_DATA
+    assert trousers.has_storage_root(SYSTEM_DATA) and not trousers.has_storage_root(b"") and not trousers.has_storage_root(b"\1" + bytes(4))
+    other = SYSTEM_DATA[:5] + b"x" * 16 + SYSTEM_DATA[21:]
+    both = trousers.with_storage_root(other)
+    assert trousers.has_storage_root(both) and both[5 : len(other)] == other[5:], "another key stays"
+
+
+@given(st.integers(0, len(SYSTEM_DATA) - 1), st.binary(max_size=3))
+def test_a_file_that_is_cut_or_longer_is_not_taken_for_one(size: int, more: bytes) -> None:
+    for spoilt in (SYSTEM_DATA[:size] if size else b"\2", SYSTEM_DATA + b"x" + more):
+        with pytest.raises(RootOfTrustError, match="not as TrouSerS writes it"):
+            trousers.has_storage_root(spoilt)
 
 
 FREE = plan.Ownership(False, True, True, True)
@@ -90,9 +121,20 @@ FREE = plan.Ownership(False, True, True, True)
 def test_an_owner_is_made_once() -> None:
     (step,) = plan.plan_ownership(FREE)
     assert (step.action, step.after) == (plan.TAKE, {"owned": True})
-    assert plan.report_ownership(FREE, [step]) == {"owned": True}
+    assert plan.report_ownership(FREE, [step]) == {"owned": True, "trousers": False}
     owned = replace(FREE, owned=True, given=False)
-    assert plan.plan_ownership(owned) == [] and plan.report_ownership(owned, []) == {"owned": True}
+    assert plan.plan_ownership(owned) == [] and plan.report_ownership(owned, []) == {"owned": True, "trousers": False}
+
+
+def test_trousers_is_told_once_there_is_an_owner() -> None:
+    unknown = replace(FREE, shared=False)
+    steps = plan.plan_ownership(unknown)
+    assert [step.action for step in steps] == [plan.TAKE, plan.SHARE]
+    assert plan.report_ownership(unknown, steps) == {"owned": True, "trousers": True}
+    assert [step.action for step in plan.plan_ownership(replace(unknown, owned=True))] == [plan.SHARE]
+    assert plan.plan_ownership(replace(FREE, owned=True, shared=True, given=False)) == []
+    with pytest.raises(RootOfTrustError, match="that needs the owner"):
+        plan.plan_ownership(replace(unknown, owned=True, given=False))
 
 
 @pytest.mark.parametrize(
