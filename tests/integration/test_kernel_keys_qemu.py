@@ -124,7 +124,10 @@ def loaded_early(machine: Machine, folder: Path) -> None:
     log = machine.run("dmesg; cat /sys/kernel/security/evm").stdout.splitlines()
     assert not any("Not all keys" in line for line in log)
     if evm:
-        key, init = (next(number for number, line in enumerate(log) if text in line) for text in ("evm: key initialized", "systemd[1]: "))
+        # dracut's initramfs has a systemd of its own, which says so first.
+        (key, *_), (*_, init) = (
+            [number for number, line in enumerate(log) if text in line] for text in ("evm: key initialized", "running in system mode")
+        )
         assert key < init and log[-1] in ("1", "3"), [line for line in log if "evm" in line or "keys" in line]
     machine.run("systemctl enable --now rootoftrust-kernel-keys")
     last = role(machine, ansible, **wanted)

@@ -57,10 +57,13 @@ def test_done_once_as_predicted_and_no_secret_is_told(machine: Machine, ansible:
     )  # a check run cannot see beyond that
     predicted = play(ansible, "site", "--check", "--diff")
     assert predicted.rc == 0, predicted.output[-3000:]
+    machine.run("chown root:root /etc/opencryptoki/strength.conf; chmod 600 /etc/opencryptoki/strength.conf; ! pkcsconf -i")
     done = play(ansible, "site", "-vvvv", "--diff")
     assert done.rc == 0, done.output[-3000:]
     assert told(done.output, PASSPHRASE, SO_PIN, PIN) == []
-    assert predicted.changed(machine.name) == done.changed(machine.name)
+    mended = "rootoftrust.linux.opencryptoki : Have it be the group's, and no one else's"
+    assert predicted.changed(machine.name) == [name for name in done.changed(machine.name) if name != mended]
+    assert mended in done.changed(machine.name), "no program could open the library"
     assert "rootoftrust.linux.opencryptoki : Have the keys on the token" in done.changed(machine.name)
     again = play(ansible, "site")
     assert (again.rc, again.changed(machine.name)) == (0, []), again.output[-3000:]
