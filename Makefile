@@ -20,7 +20,7 @@ site: venv ## run playbooks/site.yml on a disposable machine, or on INVENTORY=ho
 audit: venv ## the same for playbooks/audit.yml, which only looks
 	@$(BIN)/python tools/play.py playbooks/audit.yml "$(INVENTORY)" $(ARGS)
 
-test: venv ## what CI runs: lint, unit, sanity, integration, molecule on containers, UML and QEMU
+test: venv ## what CI runs: lint, unit, sanity, integration, molecule on containers and UML
 	@$(BIN)/python tools/check.py
 
 test-all: venv ## test, and every platform and release, the long runs and the bench

@@ -22,7 +22,7 @@ from lab.uml_kernel import UmlKernel
 
 CONFIG = Path(__file__).with_name("uml-tpm.config")
 #: what a machine gets from this kernel, in the words of MachineSpec.capabilities
-PROVIDES = frozenset({"dm-crypt", "encrypted-keys", "hwrng", "tpm", "trusted-keys", "usb"})
+PROVIDES = frozenset({"dm-crypt", "encrypted-keys", "hwrng", "tpm", "trusted-keys", "uhid", "usb"})
 
 _SUITE = "forky"
 _PROGRAMS = ("gcc", "make", "flex", "bison", "bc", "depmod", "xz")

@@ -1,6 +1,6 @@
 # Copyright (c) 2026, rootoftrust.linux contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""luks_token with a TPM 2.0, under the distribution's own kernel: dead tokens, PINs, and an unattended boot after a power cut."""
+"""luks_token with a TPM 2.0: dead tokens, PINs, and an unattended boot after a power cut; also under the distributions' own kernels."""
 
 from __future__ import annotations
 
@@ -15,16 +15,22 @@ from lab.machine import Machine, up
 from lab.spec import MachineSpec
 from tests.integration.ansible_run import Ansible
 
-pytestmark = pytest.mark.qemu
+EMULATED = (pytest.mark.qemu, pytest.mark.slow)
+PLACES = [
+    pytest.param(("uml", "13"), marks=pytest.mark.uml),
+    *(pytest.param(("qemu", release), marks=EMULATED) for release in ("12", "13")),
+]
 CHEAP = "--pbkdf argon2id --pbkdf-memory 32 --pbkdf-parallel 1 --pbkdf-force-iterations 4"  # for tests only
 PASSPHRASE = "of-the-test-80e2"
 PIN = "730219"
 
 
-@pytest.fixture(scope="module", params=["13", pytest.param("12", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=PLACES)
 def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
-    name = f"it-luks-tpm-{request.param}"
-    machine = up(MachineSpec(name, release=request.param, engine="qemu", tpm="2.0", disks=("64M",)), owner=os.getpid())
+    engine, release = request.param
+    machine = up(
+        MachineSpec(f"it-luks-tpm-{engine}-{release}", release=release, engine=engine, tpm="2.0", disks=("64M",)), owner=os.getpid()
+    )
     disk = machine.disks[0]
     machine.run(
         f"printf {PASSPHRASE} > /run/key && cryptsetup luksFormat -q --type luks2 {CHEAP} --key-file /run/key {disk} && rm /run/key"
@@ -82,7 +88,6 @@ def test_a_token_that_systemd_calls_enrolled_but_is_dead_is_enrolled_again(machi
     assert len(tokens(machine)) == 1
 
 
-@pytest.mark.slow  # emulated enrolments, four of them
 def test_pcrs_and_pin_are_changed_by_a_new_token_before_the_old_one_goes(machine: Machine, ansible: Ansible) -> None:
     done = ask(ansible, machine, tpm2_pcrs=[7], tpm2_pin=PIN, exclusive=True)
     assert verbs(done) == ["Enrol", "Remove"]
@@ -93,7 +98,6 @@ def test_pcrs_and_pin_are_changed_by_a_new_token_before_the_old_one_goes(machine
     assert "asks for a PIN" in ask(ansible, machine, tpm2_pcrs=[7], tpm2_with_pin=True, verify=True)["msg"]
 
 
-@pytest.mark.slow  # of systemd's enrolment and its cuts on User Mode Linux: test_luks_token.py
 def test_a_run_that_is_killed_before_the_proof_is_finished_by_the_next(machine: Machine, ansible: Ansible) -> None:
     program = "/usr/bin/systemd-cryptenroll"
     killer = f'#!/bin/sh\n{program}.real "$@" || exit\ncase "$1" in --unlock*) kill -9 $(ps -o ppid= $PPID);; esac\n'
@@ -110,7 +114,6 @@ def test_a_run_that_is_killed_before_the_proof_is_finished_by_the_next(machine: 
     assert (token["tpm2-pcrs"], token.get("tpm2-pin", False)) == ([], False)
 
 
-@pytest.mark.slow  # emulated boots; in every run a key file opens a /home after a power cut: test_luks_encryption.py
 def test_after_a_power_cut_the_volume_is_opened_at_boot_with_nobody_there(machine: Machine, ansible: Ansible) -> None:
     disk = machine.disks[0]
     assert ask(ansible, machine, tpm2_pcrs=[7], exclusive=True)["changed"] is True
