@@ -29,8 +29,8 @@ STARTED = time.monotonic()
 TAIL_LINES = 60
 HEARTBEAT = 60  # seconds between two signs of life of a stage
 GRACE = 20  # seconds that a stage has to clean up after its time limit
-# What CI runs of the roles' scenarios, and on which releases (none: all). A container has no device-mapper and the keyrings of its host. The
-# others, and what is emulated, take too long: tests/integration/ has something of each role for CI, `make test-all` has the whole.
+# What CI runs of the roles' scenarios, and on which releases (none: all). A container has no device-mapper and the keyrings of its host.
+# The others, and what is emulated, take too long: tests/integration/ has something of each role for CI, `make test-all` has the whole.
 MOLECULE: dict[str, tuple[list[str], list[str]]] = {
     "containers": (["entropy", "gpg_key", "ssh_host_keys"], []),
     "uml": (["entropy", "kernel_keys"], ["11", "13"]),
