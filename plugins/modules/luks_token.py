@@ -109,7 +109,9 @@ options:
     type: bool
     default: false
   fido2_pin:
-    description: Of V(fido2), the authenticator's PIN. Needs systemd 256.
+    description:
+      - Of V(fido2), the authenticator's PIN. Needs systemd 256, and C(libfido2) 1.6.
+      - It is tried once, and not where one more wrong one would lock the authenticator.
     type: str
   pkcs11_uri:
     description:

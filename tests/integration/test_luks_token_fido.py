@@ -20,7 +20,7 @@ from tests.integration.secret_watch import told
 pytestmark = pytest.mark.uml
 RELEASES = [*(pytest.param(release, marks=pytest.mark.slow) for release in ("12", "forky")), "13"]  # 11 has no systemd-cryptenroll
 CHEAP = "--pbkdf argon2id --pbkdf-memory 32 --pbkdf-parallel 1 --pbkdf-force-iterations 4"  # for tests only
-PASSPHRASE, PIN = "of-the-test-17f4", "730219"
+PASSPHRASE, PIN = "of-the-test-17f4", "pin-of-the-test-5d"
 FREE, LOCKED = "/root/free", "/root/locked"  # authenticators: one without a PIN, and one with
 INSTALL = "DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends libfido2-1 python3-cryptography > /dev/null"
 
@@ -29,7 +29,7 @@ INSTALL = "DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-re
 def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     name = f"it-luks-fido-{request.param}"
     machine = up(MachineSpec(name, release=request.param, engine="uml", needs=("uhid",), disks=("64M",)), owner=os.getpid())
-    machine.run(f"{INSTALL} && modprobe uhid", timeout=300)
+    machine.run(f"{INSTALL} && modprobe -a uhid hid-generic", timeout=300)
     machine.run("base64 -d > /root/fido_key.py", stdin=base64.b64encode((ROOT / "lab/fido_key.py").read_bytes()).decode())
     yield machine
     machine.down()
@@ -125,7 +125,7 @@ def test_one_that_has_forgotten_is_told_and_enrolled_again(machine: Machine, ans
     assert ask(ansible, machine, fido2_with_pin=False)["changed"] is False, "only a trial shows it"
     predicted = ask(ansible, machine, "--check", fido2_with_pin=False, verify=True)
     done = ask(ansible, machine, fido2_with_pin=False, verify=True)
-    assert predicted["steps"] == done["steps"] and verbs(done) == ["Remove", "Enrol"]
+    assert predicted["steps"] == done["steps"] and verbs(done) == ["Enrol", "Remove"]
     assert done["tokens"][0]["proven"] is True and len(tokens(machine)) == 1 and attach(machine)
 
 
@@ -149,11 +149,20 @@ def test_its_pin_is_tried_once(machine: Machine, ansible: Ansible) -> None:
         assert "256" in refused["msg"] and tokens(machine) == [] and tries(machine) == 8
         return
     wrong = ask(ansible, machine, fido2_pin="000000")
-    assert wrong["failed"] is True and tokens(machine) == [] and tries(machine) == 7
+    assert "is wrong; it was tried once" in wrong["msg"] and tokens(machine) == [] and tries(machine) == 7
     done = ask(ansible, machine, fido2_pin=PIN)
     (token,) = tokens(machine)
     assert done["changed"] is True and token["fido2-clientPin-required"] is True and tries(machine) == 8
     assert ask(ansible, machine, fido2_pin=PIN, unlock=None, verify=True)["tokens"][0]["proven"] is True
+    other = ask(ansible, machine, fido2_pin="000000", unlock=None, verify=True)
+    assert "is wrong; it was tried once" in other["msg"] and len(tokens(machine)) == 1 and tries(machine) == 7
+    change(machine, LOCKED, "state['tries'] = 1")
+    last = ask(ansible, machine, fido2_pin="000000", unlock=None, verify=True)
+    assert "so none is tried here" in last["msg"] and tries(machine) == 1
+    change(machine, LOCKED, "state['tries'] = 0")
+    locked = ask(ansible, machine, fido2_pin=PIN, unlock=None, verify=True)
+    assert "is locked" in locked["msg"]
+    change(machine, LOCKED, "state['tries'] = 8")
     again = ask(ansible, machine, fido2_with_pin=True, unlock=None)
     assert again["changed"] is False and not attach(machine), "nobody types it"
     machine.run(f"printf {PIN} | cryptsetup open --test-passphrase --token-only {machine.disks[0]}")

@@ -20,6 +20,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.clevis impo
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.cryptenroll import Cryptenroll
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.cryptsetup import Cryptsetup
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.devices import Devices
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.fido2 import prove_pin
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import LUKS2, PRESENT, Header
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_tokens import (
     CHEAP,
@@ -120,10 +121,15 @@ class Tokens:
                     f"Token {token.number} of {volume.named} asks for a PIN, without which it cannot be tried.", "Give it."
                 )
             return token
-        return replace(token, alive=self._opens(volume.at, token, pin))
+        return replace(token, alive=self._opens(volume.at, token, pin, asker.fido2_device if asker else "auto"))
 
-    def _opens(self, path: str, token: FoundToken, pin: Secret | None) -> bool:
-        """Whether a token opens each of its keyslots."""
+    def _opens(self, path: str, token: FoundToken, pin: Secret | None, device: str) -> bool:
+        """Whether a token opens each of its keyslots.
+
+        :param device: the authenticator, for a FIDO2 token with a PIN.
+        """
+        if token.kind == FIDO2 and pin is not None:
+            prove_pin(device, pin)
         if token.kind != CLEVIS:
             return self._cryptsetup.opens_by_token(path, token.number, pin)
         secret = self._clevis.decrypt(compact_jwe(self._cryptsetup.token(path, token.number)))
@@ -161,6 +167,8 @@ class Tokens:
 
     def _enrol(self, volume: TokenVolume, wanted: WantedToken) -> None:
         """Make the token and prove it; a note in the header tells a later run where a cut left this one."""
+        if wanted.kind == FIDO2 and wanted.pin is not None:
+            prove_pin(wanted.fido2_device, wanted.pin)
         header = self._header(volume)
         numbers = [token.number for token in header.tokens]
         self._cryptsetup.add_token(volume.at, note((slot.number for slot in header.keyslots), numbers))
@@ -170,7 +178,7 @@ class Tokens:
             made = self._with_tokens(volume, self._header(volume)).unproven
             if not made:
                 raise RootOfTrustError(f"No token was enrolled for {volume.named}, though that was said to have succeeded.")
-            if not all(self._opens(volume.at, token, wanted.pin) for token in made):
+            if not all(self._opens(volume.at, token, wanted.pin, wanted.fido2_device) for token in made):
                 raise RootOfTrustError(
                     f"The token that was enrolled for {volume.named} does not open it; it has been removed again.",
                     "Look whether the hardware or the server is what unlocks at boot, too.",
