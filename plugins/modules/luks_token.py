@@ -118,7 +118,9 @@ options:
       - Of V(pkcs11), the URI (RFC 7512) of a certificate or public key on the security token, C(pkcs11:token=…;object=…).
     type: str
   pkcs11_pin:
-    description: Of V(pkcs11), the PIN of the security token. Needs systemd 256.
+    description:
+      - Of V(pkcs11), the PIN of the security token. Needs systemd 256.
+      - It is tried once, and not where one more wrong one would lock the token.
     type: str
   clevis_pin:
     description: Of V(clevis), what it calls a pin, its method.

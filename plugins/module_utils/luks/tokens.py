@@ -31,6 +31,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_tokens
     KILL,
     KINDS,
     NOTE,
+    PKCS11,
     SLOTS,
     TPM2,
     Change,
@@ -49,6 +50,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_tokens
 )
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.secrets import read_secret
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.sysfs import Sysfs
+from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11.tokens import prove_user_pin
 
 LOCKS = "/run"
 LOCK_PATIENCE = 60.0  # seconds to wait for another run
@@ -114,26 +116,33 @@ class Tokens:
         asker = next((one for one in volume.wanted if one.state == PRESENT and one.matches(token)), None)
         if not token.keyslots or (token not in volume.unproven and not (self._verify and asker)):
             return token
-        pin = asker.pin if asker else None
-        if token.with_pin and pin is None:
+        if token.with_pin and (asker is None or asker.pin is None):
             if token not in volume.unproven:
                 raise RootOfTrustError(
                     f"Token {token.number} of {volume.named} asks for a PIN, without which it cannot be tried.", "Give it."
                 )
             return token
-        return replace(token, alive=self._opens(volume.at, token, pin, asker.fido2_device if asker else "auto"))
+        return replace(token, alive=self._opens(volume.at, token, asker))
 
-    def _opens(self, path: str, token: FoundToken, pin: Secret | None, device: str) -> bool:
+    def _opens(self, path: str, token: FoundToken, asker: WantedToken | None) -> bool:
         """Whether a token opens each of its keyslots.
 
-        :param device: the authenticator, for a FIDO2 token with a PIN.
+        :param asker: for what is asked of it, such as its PIN.
         """
-        if token.kind == FIDO2 and pin is not None:
-            prove_pin(device, pin)
+        if asker is not None:
+            self._prove_pin(asker)
         if token.kind != CLEVIS:
-            return self._cryptsetup.opens_by_token(path, token.number, pin)
+            return self._cryptsetup.opens_by_token(path, token.number, asker.pin if asker is not None else None)
         secret = self._clevis.decrypt(compact_jwe(self._cryptsetup.token(path, token.number)))
         return secret is not None and all(self._cryptsetup.opens(path, secret, slot) for slot in token.keyslots)
+
+    @staticmethod
+    def _prove_pin(wanted: WantedToken) -> None:
+        """Hardware that counts wrong PINs is asked once whether this is its own: systemd tries it until that takes none any more."""
+        if wanted.pin is not None and wanted.kind == FIDO2:
+            prove_pin(wanted.fido2_device, wanted.pin)
+        if wanted.pin is not None and wanted.kind == PKCS11:
+            prove_user_pin(certain(wanted.uri), wanted.pin)
 
     def _means(self, due: Sequence[WantedToken]) -> Means:
         kinds = {one.kind for one in due}
@@ -167,8 +176,7 @@ class Tokens:
 
     def _enrol(self, volume: TokenVolume, wanted: WantedToken) -> None:
         """Make the token and prove it; a note in the header tells a later run where a cut left this one."""
-        if wanted.kind == FIDO2 and wanted.pin is not None:
-            prove_pin(wanted.fido2_device, wanted.pin)
+        self._prove_pin(wanted)
         header = self._header(volume)
         numbers = [token.number for token in header.tokens]
         self._cryptsetup.add_token(volume.at, note((slot.number for slot in header.keyslots), numbers))
@@ -178,7 +186,7 @@ class Tokens:
             made = self._with_tokens(volume, self._header(volume)).unproven
             if not made:
                 raise RootOfTrustError(f"No token was enrolled for {volume.named}, though that was said to have succeeded.")
-            if not all(self._opens(volume.at, token, wanted.pin, wanted.fido2_device) for token in made):
+            if not all(self._opens(volume.at, token, wanted) for token in made):
                 raise RootOfTrustError(
                     f"The token that was enrolled for {volume.named} does not open it; it has been removed again.",
                     "Look whether the hardware or the server is what unlocks at boot, too.",

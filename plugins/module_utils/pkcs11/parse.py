@@ -10,6 +10,7 @@ import base64
 import re
 from dataclasses import dataclass
 from typing import Any, Mapping
+from urllib.parse import unquote
 
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError
 from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11.model import LABEL_BYTES, TOKEN_FLAGS, KeyObject, Slot, Token
@@ -98,6 +99,18 @@ def padded(raw: bytes) -> str:
 def token_flags(number: int) -> frozenset[str]:
     """The flags of a token."""
     return frozenset(name for bit, name in TOKEN_FLAGS.items() if number & bit)
+
+
+def parse_uri(text: str) -> dict[str, str]:
+    """The attributes in the path of a PKCS#11 URI (RFC 7512), such as ``token``, decoded.
+
+    :raises RootOfTrustError: if it is none.
+    """
+    scheme, _colon, rest = text.partition(":")
+    if scheme.lower() != "pkcs11":
+        raise RootOfTrustError(f"{text!r} is no PKCS#11 URI.", "See RFC 7512; p11tool --list-tokens prints some.")
+    pairs = (part.partition("=") for part in rest.partition("?")[0].split(";") if part)
+    return {name: unquote(value) for name, _equals, value in pairs}
 
 
 def parse_slot(told: Mapping[str, Any]) -> Slot:

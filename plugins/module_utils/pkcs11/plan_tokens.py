@@ -100,6 +100,12 @@ def labelled(slots: Sequence[Slot], label: str, number: int | None = None, seria
     ]
 
 
+def is_meant(asked: Mapping[str, str], token: Token) -> bool:
+    """Whether a token is the one of a PKCS#11 URI, by those attributes that are of a token."""
+    own = {"token": token.label, "manufacturer": token.manufacturer, "model": token.model, "serial": token.serial}
+    return all(value == asked.get(name, value) for name, value in own.items())
+
+
 def the_token(slots: Sequence[Slot], label: str, number: int | None = None, serial: str | None = None) -> Slot:
     """The one slot with a token.
 

@@ -22,11 +22,12 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11.model imp
     USER_PIN_INITIALIZED,
     Slot,
 )
-from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11.parse import parse_slot, token_label
+from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11.parse import parse_slot, parse_uri, token_label
 from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11.plan_tokens import (
     CHANGE_SO_PIN,
     INITIALIZE,
     Tokens,
+    is_meant,
     labelled,
     refuse_login,
     report_slots,
@@ -39,7 +40,7 @@ _FILES = {
     "opencryptoki": ("libopencryptoki.so.0", "opencryptoki/libopencryptoki.so", "pkcs11/libopencryptoki.so"),
     "softhsm2": ("softhsm/libsofthsm2.so", "pkcs11/libsofthsm2.so", "libsofthsm2.so"),
     "opensc": ("opensc-pkcs11.so", "pkcs11/opensc-pkcs11.so"),
-    "p11-kit": ("p11-kit-proxy.so",),
+    "p11-kit": ("p11-kit-proxy.so", "libp11-kit.so.0"),  # the one is a link to the other, which systemd needs
 }
 CHALLENGE_BYTES = 32
 # Pairs for a proof, which live as long as the session: mechanisms of making and signing, and what the public key is.
@@ -162,6 +163,23 @@ class TokenStore:
                 cryptoki.init_pin(session, user_pin)
 
         used(self._library, work, label, "SO PIN")
+
+
+def prove_user_pin(uri: str, pin: Secret) -> None:
+    """Have a token that p11-kit knows say whether the user PIN is its own. It is tried once, and not where that might lock it.
+
+    :param uri: of the token or of something on it. Where none or several fit nothing is tried.
+    :raises RootOfTrustError: if it is not, or must not be tried.
+    """
+    asked = parse_uri(uri)
+    library = Library(library_path("p11-kit"))
+    slots = [parse_slot(one) for one in library.use(lambda cryptoki: cryptoki.slots())]
+    fitting = [slot for slot in slots if slot.token is not None and is_meant(asked, slot.token)]
+    if len(fitting) != 1:
+        return
+    number, label = fitting[0].number, certain(fitting[0].token).label
+    refuse_login(fitting[0], label)
+    used(library, lambda cryptoki: cryptoki.login(cryptoki.open_session(number), USER, pin), label, "user PIN")
 
 
 def used(library: Library, work: Any, label: str, pin: str) -> Any:

@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError
 from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11 import plan_pairs, plan_tokens
 from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11.model import KeyObject, Slot, Token
-from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11.parse import parse_key, return_value, token_flags
+from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11.parse import parse_key, parse_uri, return_value, token_flags
 
 # CK_TOKEN_INFO.flags as the libraries tell them.
 SOFTHSM_FREE = token_flags(0x001 | 0x20 | 0x400000 | 0x800000)
@@ -156,6 +156,19 @@ def test_a_token_that_is_yet_to_come_is_taken_for_empty() -> None:
     assert plan_tokens.the_token_to_come((ONE,), "One") == ONE
     # Its user PIN is yet to come: the private keys are not seen, and not missed.
     assert plan_pairs.plan_pairs(replace(to_come, slot=ONE, keys=(PUBLIC,))) == []
+
+
+def test_the_token_of_a_uri() -> None:
+    uri = "pkcs11:model=PKCS%2315%20emulated;manufacturer=piv_II;serial=4c;token=A%20card%20%3B%3D;object=x;type=private?module-name=y"
+    asked = parse_uri(uri)
+    assert asked == {
+        "model": "PKCS#15 emulated", "manufacturer": "piv_II", "serial": "4c", "token": "A card ;=", "object": "x", "type": "private"
+    }  # fmt: skip
+    card = Token("A card ;=", "piv_II", "PKCS#15 emulated", "4c", frozenset(), 4, 8)
+    assert plan_tokens.is_meant(asked, card) and plan_tokens.is_meant(parse_uri("pkcs11:id=%01"), card)
+    assert not any(plan_tokens.is_meant(asked, replace(card, **{name: "z"})) for name in ("label", "manufacturer", "model", "serial"))
+    with pytest.raises(RootOfTrustError, match="is no PKCS#11 URI"):
+        parse_uri("/dev/null")
 
 
 def test_public_keys_are_told_in_an_order_that_stays_and_others_with_the_reason() -> None:
