@@ -125,10 +125,10 @@ def loaded_early(machine: Machine, folder: Path) -> None:
     assert not any("Not all keys" in line for line in log)
     if evm:
         # dracut's initramfs has a systemd of its own, which says so first.
-        (key, *_), (*_, init) = (
+        keys, starts = (
             [number for number, line in enumerate(log) if text in line] for text in ("evm: key initialized", "running in system mode")
         )
-        assert key < init and log[-1] in ("1", "3"), [line for line in log if "evm" in line or "keys" in line]
+        assert keys[0] < starts[-1] and log[-1] in ("1", "3"), [line for line in log if "evm" in line or "keys" in line]
     machine.run("systemctl enable --now rootoftrust-kernel-keys")
     last = role(machine, ansible, **wanted)
     assert (last.rc, last.changed(machine.name)) == (0, []), last.output[-3000:]
