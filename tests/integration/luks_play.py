@@ -130,3 +130,16 @@ def have_security_token(machine: Machine) -> None:
         " --write-object /run/c.der --type cert --id 01 --label disk; }",
         timeout=240,
     )
+
+
+def tokens(machine: Machine) -> list[dict[str, Any]]:
+    """The tokens of the first disk, by their numbers."""
+    metadata = json.loads(machine.run(f"cryptsetup luksDump --dump-json-metadata {machine.disks[0]}").stdout)
+    used = [slot for token in metadata["tokens"].values() for slot in token["keyslots"]]
+    assert sorted(metadata["keyslots"]) == sorted(["0", *used]), "each keyslot but that of the passphrase has its token"
+    return [token for dummy, token in sorted(metadata["tokens"].items())]
+
+
+def verbs(result: dict[str, Any]) -> list[str]:
+    """What the steps of a result begin with."""
+    return [step.split()[0] for step in result["steps"]]

@@ -14,6 +14,7 @@ import pytest
 from lab.machine import Machine, up
 from lab.spec import MachineSpec
 from tests.integration.ansible_run import Ansible
+from tests.integration.luks_play import tokens, verbs
 
 EMULATED = (pytest.mark.qemu, pytest.mark.slow)
 PLACES = [
@@ -50,17 +51,6 @@ def ask(ansible: Ansible, machine: Machine, *options: str, verify: bool = False,
     assert PASSPHRASE not in json.dumps(result)
     assert PIN not in json.dumps(result)
     return result
-
-
-def tokens(machine: Machine) -> list[dict[str, Any]]:
-    metadata = json.loads(machine.run(f"cryptsetup luksDump --dump-json-metadata {machine.disks[0]}").stdout)
-    used = [slot for token in metadata["tokens"].values() for slot in token["keyslots"]]
-    assert sorted(metadata["keyslots"]) == sorted(["0", *used]), "each keyslot but that of the passphrase has its token"
-    return [token for dummy, token in sorted(metadata["tokens"].items())]
-
-
-def verbs(result: dict[str, Any]) -> list[str]:
-    return [step.split()[0] for step in result["steps"]]
 
 
 def test_the_tpm_opens_the_volume_until_a_pcr_changes_and_again_after_that(machine: Machine, ansible: Ansible) -> None:

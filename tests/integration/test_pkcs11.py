@@ -103,6 +103,19 @@ def test_key_pairs(machine: Machine, bench: Bench) -> None:
 
 
 @pytest.mark.usefixtures("empty")
+def test_a_token_that_is_due_is_foreseen_and_missed_when_it_is_not_made(machine: Machine, bench: Bench) -> None:
+    due = key(label="x", token_due=True)
+    foreseen, blind, missed = calls(
+        bench, (due[0], {**due[1], "check": True}), (key(label="x")[0], {**key(label="x")[1], "check": True}), due
+    )
+    assert foreseen["changed"] is True and foreseen["steps"] == ["Make a key pair nistp256 with the label x on the token One."]
+    assert blind.get("failed") and missed.get("failed") and "There is no token 'One'" in missed["msg"]
+    calls(bench, token(label="One"))
+    (made,) = stories(bench, due)
+    assert made["keys"][0]["public_key"].startswith("ecdsa-sha2-nistp256 ")
+
+
+@pytest.mark.usefixtures("empty")
 def test_a_wrong_pin_is_tried_once(machine: Machine, bench: Bench) -> None:
     calls(bench, token(label="One"))
     wrong, so = calls(
