@@ -42,6 +42,7 @@ patterns = [base64.b64decode(form) for form in ask["forms"]]
 allowed = set(ask["allowed"])
 findings = []
 buffer = bytearray(256 * 1024)
+me = str(os.getpid())
 
 
 def found_in(data, end):
@@ -83,17 +84,31 @@ def look_at(pid):
     return size
 
 
-def watch():
-    me, idle, rounds, longest, last = str(os.getpid()), set(), 0, 0.0, time.monotonic()
+def processes():
+    return {entry for entry in os.listdir("/proc") if entry.isdigit() and entry != me}
+
+
+def without_command_line(pids):
+    "Looks at each of these, too. A process is for a moment without one also in the midst of its execve."
+    return {pid for pid in pids if not look_at(pid)}
+
+
+def watch(empty):
+    "``empty``: what had no command line a while ago. Without one twice, it is a thread of the kernel: looked at seldom."
+    idle, rounds, longest, before, begin = set(), 0, 0.0, None, time.monotonic()
     while True:  # one look at least, also where the block is over at once
-        pids = {entry for entry in os.listdir("/proc") if entry.isdigit() and entry != me}
-        idle = idle & pids if rounds % 50 else set()
-        for pid in pids - idle:
-            if not look_at(pid) and rounds % 50 == 0:
-                idle.add(pid)
+        pids = processes()
+        if rounds % 50 == 0:
+            now_empty = without_command_line(pids)
+            idle, empty = empty & now_empty, now_empty
+        else:
+            idle &= pids
+            without_command_line(pids - idle)
         rounds += 1
-        now = time.monotonic()
-        longest, last = max(longest, now - last), now
+        end = time.monotonic()
+        # A process that began just after a look at the list is seen in the next round, whenever in it its turn comes.
+        longest = max(longest, end - (begin if before is None else before))
+        before, begin = begin, end
         if select.select([sys.stdin], [], [], 0)[0]:
             return rounds, longest
 
@@ -152,8 +167,9 @@ def search():
 
 
 os.nice(-10)  # the machine may have one CPU only, and what lives short must be seen
+empty = without_command_line(processes())
 print("ready", flush=True)
-rounds, longest = watch()
+rounds, longest = watch(empty)
 os.sync()
 search()
 print(json.dumps({"rounds": rounds, "longest": longest, "findings": findings}), flush=True)
@@ -200,7 +216,7 @@ class SecretWatch:
     """Watches a machine as long as the block runs; AssertionError at its end if a secret was seen, unless ``strict`` is false.
 
     :ivar findings: what was found, once the block has ended.
-    :ivar longest: the longest time, in seconds, between two looks at all processes: what lives longer was seen.
+    :ivar longest: the longest that two rounds of looks at all processes took, in seconds: a process that lived longer was seen.
     """
 
     def __init__(self, machine: Machine, *secrets: str | bytes, allowed: Sequence[str] = (), strict: bool = True) -> None:

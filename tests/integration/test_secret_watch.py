@@ -56,15 +56,18 @@ ENVIRONMENT = "for n in 0 1 2; do (export WORD=$(base64 < /run/secret-$n); exec 
 def test_a_process_of_20_ms_is_seen(machine: Machine, script: str, kind: str) -> None:
     made = new(3)
     given_to(machine, *made)
-    watches = []
-    for secret in made:  # one watch at a time would tell of any of them; each must be seen
-        with SecretWatch(machine, secret, allowed=[f"/run/secret-{n}" for n in range(3)], strict=False) as watch:
-            machine.run("bash -s", stdin=script)
-        watches.append(watch)
+    quick = 0
+    for dummy in range(5):
+        for secret in made:  # one watch at a time would tell of any of them; each must be seen
+            with SecretWatch(machine, secret, allowed=[f"/run/secret-{n}" for n in range(3)], strict=False) as watch:
+                machine.run("bash -s", stdin=script)
+            if watch.longest < 0.02:  # on a host that is busy with other things the rounds may take longer, and say so
+                quick += 1
+                assert {found.kind for found in watch.findings} == {kind}
+        if quick >= 3:
+            break
     taken_from(machine, *made)
-    assert min(watch.longest for watch in watches) < 0.02
-    for watch in watches:  # on a host that is busy with other things a round may take longer, and says so
-        assert {found.kind for found in watch.findings} == {kind} or watch.longest > 0.02
+    assert quick >= 3, "the watcher was never quick enough for processes of 20 ms"
 
 
 @uml
