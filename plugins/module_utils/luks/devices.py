@@ -31,6 +31,15 @@ class Devices:
         """What a device shows, without any cache; None where nothing is known."""
         return self._blkid.signature(path)
 
+    def path(self, named: str) -> str:
+        """Where a device is that is named by its path or by UUID=, LABEL= …
+
+        :raises RootOfTrustError: if there is no such device.
+        """
+        found = self._blkid.device(named)
+        size(found)
+        return found
+
     def look(self, named: str, header: str | None = None) -> Device:
         """A device by its path or by UUID=, LABEL= …
 

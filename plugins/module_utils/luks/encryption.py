@@ -113,7 +113,7 @@ class Encryptions:
         return [(self._situation(asked), asked) for asked in wishes]
 
     def _situation(self, asked: Wish) -> Situation:
-        self._lock(self._devices.look(asked.device, asked.header).path)
+        self._lock(self._devices.path(asked.device))
         background = self._background(asked)
         # Looked at when nobody else is at work any more, and after the unit: it may end at any moment.
         device = self._devices.look(asked.device, asked.header)

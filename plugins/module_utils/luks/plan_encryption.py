@@ -769,7 +769,7 @@ def unit_text(name: str, argv: Sequence[str], header_path: str, go: str, secret_
         f"ConditionPathExists={secret_path.replace('%', '%%')}",
         "",
         *service_lines(argv, header_path, go),
-        f"ExecStartPost=-systemctl disable {unit_name(name)}".replace("\\", "\\\\"),
+        f"ExecStartPost=-systemctl disable --no-reload {unit_name(name)}".replace("\\", "\\\\"),
     ]
     if temporary:
         lines.append(f"ExecStopPost=-rm -f {secret_path}")

@@ -72,9 +72,8 @@ class Systemd:
         """
         unit = unit_name(name)
         atomic_write(os.path.join(UNITS, unit), text.encode("utf-8"), 0o644)
-        self._runner.run(["systemctl", "daemon-reload"])
-        if at_boot:
-            self._runner.run(["systemctl", "enable", "--", unit])
+        # enable has systemd read its units anew, too; on a host with many, that takes seconds.
+        self._runner.run(["systemctl", "enable", "--", unit] if at_boot else ["systemctl", "daemon-reload"])
         self._runner.run(["systemctl", "reset-failed", "--", unit], ok=None)
         self._runner.run(["systemctl", "start", "--no-block", "--", unit])
         deadline = time.monotonic() + SOON
@@ -90,7 +89,7 @@ class Systemd:
         path = os.path.join(UNITS, unit)
         if not os.path.exists(path):
             return
-        self._runner.run(["systemctl", "disable", "--", unit], ok=None)
+        self._runner.run(["systemctl", "disable", "--no-reload", "--", unit], ok=None)
         os.unlink(path)
         sync_folder(UNITS)
         self._runner.run(["systemctl", "daemon-reload"])

@@ -179,6 +179,10 @@ class Programs:
         seen = world.visible() == path and (path == MAPPER or world.is_plain)
         return Signature("ext4", "filesystem", FS, "", "") if seen else None
 
+    @staticmethod
+    def path(named: str) -> str:
+        return named
+
     def look(self, _named: str, header: str | None = None) -> Device:
         world = self.world
         found, slots = None, (Keyslot(0, "luks2", "normal", 512),)

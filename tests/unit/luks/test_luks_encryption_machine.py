@@ -329,6 +329,10 @@ class Programs:
     def __init__(self, world: World) -> None:
         self.world = world
 
+    @staticmethod
+    def path(named: str) -> str:
+        return named
+
     def look(self, named: str, _header: str | None = None) -> Any:
         if named == DEVICE and not isinstance(self, Ext):
             return self._device()

@@ -642,7 +642,7 @@ def test_the_unit_hangs_on_the_mapping() -> None:
     assert service["Type"] == "oneshot"
     assert service["TimeoutStartSec"] == "infinity"
     assert service["ExecStart"].endswith(" ".join(f'"{word}"' for word in ["sh", "/run/go", "/dev/vdb", *argv]))
-    assert service["ExecStartPost"] == r"-systemctl disable rootoftrust-luks-my\\x2dhome.service"
+    assert service["ExecStartPost"] == r"-systemctl disable --no-reload rootoftrust-luks-my\\x2dhome.service"
     assert service["ExecStopPost"] == "-rm -f /run/rootoftrust/my-home.key"
     kept = section(plan.unit_text("my-home", argv, "/dev/vdb", "/run/go", "/etc/keys/home", False))
     assert "ExecStopPost" not in kept["Service"]  # the user's own file stays
