@@ -17,7 +17,7 @@ from tests.torture.jobs import NAME, Encryption
 from tests.torture.rig import CHEAP_OPTIONS, KEY, MOUNT, Rig
 
 # As large as this host bears: what does not grow with the disk, the start and end of Ansible's runs, is to be seen as what it is.
-SIZE, FILES, REPETITIONS = "24G", 1400, 2
+SIZE, FILES, REPETITIONS = "32G", 1400, 2
 LONGEST = 1200.0  # seconds that a command may take
 UNIT = f"rootoftrust-luks-{NAME}.service"
 # As luks_encryption does it: 64 MiB less while the header is written, all but 16 MiB of it back in the end.
