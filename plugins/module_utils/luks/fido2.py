@@ -83,8 +83,10 @@ def _opened(library: Any, path: bytes) -> Iterator[ctypes.c_void_p]:
         status = library.fido_dev_open(handle, path)
         if status != _OK:
             raise RootOfTrustError(f"The FIDO2 authenticator {path.decode()} cannot be opened (0x{status & 0xFF:x}).", "Look what has it.")
-        yield handle
-        library.fido_dev_close(handle)
+        try:
+            yield handle
+        finally:
+            library.fido_dev_close(handle)
     finally:
         library.fido_dev_free(ctypes.byref(handle))
 
