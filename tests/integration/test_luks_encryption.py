@@ -341,7 +341,8 @@ def test_after_a_power_cut_it_goes_on_at_boot_by_itself(tmp_path: Path) -> None:
 
 def test_a_new_volume_key(machine: Machine, ansible: Ansible, plain: str) -> None:
     asked = {**ASKED, "device": plain, "volume_key": "2026", "stop_units": ["writer.service"]}
-    assert volume(ansible.module(machine.name, "luks_encryption", asked))["state"] == "encrypted"
+    made = volume(ansible.module(machine.name, "luks_encryption", asked))
+    assert made["state"] == "encrypted"
     assert ansible.module(machine.name, "luks_encryption", asked)["changed"] is False  # it is named, not made again
     machine.run(
         f"printf other > /run/other; printf '{SECRET}' > /run/first; cryptsetup luksAddKey -q --pbkdf pbkdf2"
@@ -353,9 +354,19 @@ def test_a_new_volume_key(machine: Machine, ansible: Ansible, plain: str) -> Non
     assert machine.run(f"cryptsetup luksDump {plain} | grep -A9 ^Digests").stdout == before
     wrong = ansible.module(machine.name, "luks_encryption", {**asked, "volume_key": "2027", "passphrase": "wrong"})
     assert "does not open" in wrong["msg"]
+    # A copy of the disk is there, to which udev's link by UUID leads.
+    copy, link = machine.disks[1], f"/dev/disk/by-uuid/{made['uuid']}"
+    machine.run(
+        f"mkdir -p /run/udev/rules.d; echo 'KERNEL==\"{copy[5:]}\", OPTIONS+=\"link_priority=100\"' > /run/udev/rules.d/99-copy.rules;"
+        f" udevadm control --reload; dd if={plain} of={copy} bs=1M count=20 conv=fsync; udevadm settle"
+    )
+    assert machine.run(f"readlink -f {link}").stdout.strip() == copy
+    digest = machine.run(f"sha256sum {copy}").stdout
     done = ansible.module(machine.name, "luks_encryption", {**asked, "volume_key": "2027", "other_keyslots": "drop"})
     assert volume(done)["finished"] is True
     assert machine.run(f"cryptsetup luksDump {plain} | grep -A9 ^Digests").stdout != before
+    assert machine.run(f"sha256sum {copy}").stdout == digest
+    machine.run(f"rm /run/udev/rules.d/99-copy.rules; udevadm control --reload; wipefs -qaf {copy}")
     assert ansible.module(machine.name, "luks_encryption", {**asked, "volume_key": "2027", "passphrase": None})["changed"] is False
     assert is_whole(machine)
     gaps(machine)

@@ -467,8 +467,7 @@ class Encryptions:
         device = self._devices.look(job.situation.device.path, asked.header)
         if device.header is None or device.header.work is None:
             return  # the opening has put in order what a cut had left, and that was the last of it
-        link = f"/dev/disk/by-uuid/{device.header.uuid}" if not asked.header else ""
-        path = link if link and os.path.exists(link) else device.path
+        path = device.path if asked.header else _lasting(device.path, device.header.uuid)
         self._start_unit(job, name, path, asked.header, plan.unit_text, at_boot=True)
 
     def _start_unit(self, job: Job, name: str, path: str, header: str | None, text: Callable[..., str], at_boot: bool) -> None:
@@ -542,6 +541,12 @@ def secret_of(asked: Wish) -> Secret:
     if asked.secret is None:
         raise RootOfTrustError(f"A secret of {asked.device} is needed.", "Give passphrase or key_file.")
     return asked.secret
+
+
+def _lasting(path: str, uuid: str) -> str:
+    """The device's link by UUID, which is right after a boot too; its path where that link is missing, or leads to a copy of the disk."""
+    link = f"/dev/disk/by-uuid/{uuid}"
+    return link if os.path.exists(link) and os.path.samefile(link, path) else path
 
 
 def _parameters(asked: Wish) -> list[str]:
