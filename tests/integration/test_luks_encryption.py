@@ -357,11 +357,13 @@ def test_a_new_volume_key(machine: Machine, ansible: Ansible, plain: str) -> Non
     # A copy of the disk is there, to which udev's link by UUID leads.
     copy, link = machine.disks[1], f"/dev/disk/by-uuid/{made['uuid']}"
     machine.run(
-        f"mkdir -p /run/udev/rules.d; echo 'KERNEL==\"{copy[5:]}\", OPTIONS+=\"link_priority=100\"' > /run/udev/rules.d/99-copy.rules;"
+        f'mkdir -p /run/udev/rules.d; echo \'KERNEL=="{copy[5:]}", OPTIONS+="link_priority=100"\' > /run/udev/rules.d/99-copy.rules;'
         f" udevadm control --reload; dd if={plain} of={copy} bs=1M count=20 conv=fsync; udevadm settle"
     )
     assert machine.run(f"readlink -f {link}").stdout.strip() == copy
     digest = machine.run(f"sha256sum {copy}").stdout
+    refused = ansible.module(machine.name, "luks_encryption", {**asked, "device": f"UUID={made['uuid']}", "volume_key": "2027"})
+    assert f"2 devices have UUID={made['uuid']}: {plain}, {copy}. Give the path of the device." in refused["msg"]
     done = ansible.module(machine.name, "luks_encryption", {**asked, "volume_key": "2027", "other_keyslots": "drop"})
     assert volume(done)["finished"] is True
     assert machine.run(f"cryptsetup luksDump {plain} | grep -A9 ^Digests").stdout != before

@@ -21,11 +21,14 @@ class Blkid:
     """
     :param runner: starts it.
     :param links: where udev keeps its symbolic links.
+    :param claims: where it keeps which devices ask for one.
     """
 
-    def __init__(self, runner: Runner, links: str = "/dev/disk") -> None:
+    def __init__(self, runner: Runner, links: str = "/dev/disk", claims: str = "/run/udev/links", sys: str = "/sys") -> None:
         self._runner = runner
         self._links = links
+        self._claims = claims
+        self._sys = sys
 
     def signature(self, path: str, offset: int = 0) -> Signature | None:
         """What the device itself shows, without any cache; None where nothing is known.
@@ -64,13 +67,26 @@ class Blkid:
             raise RootOfTrustError(f"{named} is neither an absolute path nor one of {'=, '.join(LINKS)}=.", "Correct the device.")
         linked = self.linked(named)
         if linked is not None:
-            return linked
-        # The devices themselves, where no udev runs.
-        try:
-            found = self._runner.run(["blkid", "-c", "/dev/null", "-o", "device", "-t", named], ok=(0, NOTHING)).text.split()
-        except ToolFailed as error:
-            raise RootOfTrustError(f"No device with {named} can be looked for: {error.message}") from None
+            found = self._claimants(named)
+            if len(found) < 2:
+                return linked
+        else:  # the devices themselves, where no udev runs
+            try:
+                found = self._runner.run(["blkid", "-c", "/dev/null", "-o", "device", "-t", named], ok=(0, NOTHING)).text.split()
+            except ToolFailed as error:
+                raise RootOfTrustError(f"No device with {named} can be looked for: {error.message}") from None
         if len(found) != 1:
             several = f"{len(found)} devices have {named}: {', '.join(found)}." if found else f"No device has {named}."
             raise RootOfTrustError(several, "Give the path of the device.")
         return found[0]
+
+    def _claimants(self, named: str) -> list[str]:
+        """The devices that have what they are named by. udev's link leads to one of them, and with a copy of a disk that is the copy."""
+        tag, _equals, value = named.partition("=")
+        link = f"disk\\x2f{LINKS[tag]}\\x2f{value.lower() if tag == 'UUID' else value}"
+        found = set()
+        for folder in (link, f"\\x2f{link}"):  # of systemd 257 and 262, and of 247
+            path = os.path.join(self._claims, folder)
+            numbers = os.listdir(path) if os.path.isdir(path) else []
+            found |= {os.path.realpath(os.path.join(self._sys, "dev/block", number[1:])) for number in numbers if number.startswith("b")}
+        return sorted("/dev/" + os.path.basename(path).replace("!", "/") for path in found if os.path.exists(path))
