@@ -43,6 +43,7 @@ options:
     description:
       - The block device with the file system or LUKS volume, by its absolute path or as C(UUID=), C(PARTUUID=),
         C(LABEL=), C(PARTLABEL=).
+      - Encrypting or decrypting is refused by C(UUID=) and C(LABEL=), by which nobody finds the device once it is done.
     type: str
   header:
     description:

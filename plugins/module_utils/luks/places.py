@@ -49,12 +49,13 @@ class Places:
         :raises RootOfTrustError: if there is none, or more than one.
         """
         if not os.path.isdir(named):
-            return self._blkid.device(named)
+            found = self._blkid.device(named)
+            return found if named.startswith("/") else self._below(found)  # the UUID may be that of a file system in a volume
         place = os.path.normpath(named)
         source = _last(parse_mounts(_text(self._mounts)), place) or _last(parse_fstab(_text(self._fstab)), place)
-        found = self._blkid.linked(source) if source else None
-        if found is not None and os.path.exists(found):
-            return self._below(found)
+        real = self._blkid.linked(source) if source else None
+        if real is not None and os.path.exists(real):
+            return self._below(real)
         entry = self._entries.get(os.path.basename(source)) if source and source.startswith("/dev/mapper/") else None
         entry = entry or self._entries.get(mapping or "")
         if entry is not None:

@@ -24,6 +24,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model impor
     PbkdfChoice,
     Trace,
 )
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_encryption import refuse_vanishing_name
 
 CLOSE, WIPE, FILL, FORMAT, CHANGE, DESTROY = "close", "wipe", "fill", "format", "change", "destroy"
 NONE, RANDOM = "none", "random"  # how a device is filled
@@ -261,7 +262,7 @@ def _plan_changes(container: Container, header: Header) -> list[Step]:
                     f"{path} is {_joined(container.device.uses)}: the open volume would keep the old UUID.",
                     "Close it before its UUID is changed.",
                 )
-            _refuse_vanishing_name(container)
+            refuse_vanishing_name(container.wanted.device, container.device.path)
         sentence = f"Change the {field} of {container.header_path} from {old or 'nothing'} to {new or 'nothing'}."
         steps.append(Step(path, CHANGE, sentence, {field: old}, {field: new}, (container, field)))
     return steps
@@ -294,7 +295,7 @@ def _plan_absent(container: Container) -> list[Step]:
     if uuid.lower() not in {word.lower() for word in container.wanted.wipe}:
         named = f", which wipe ({', '.join(container.wanted.wipe)}) does not name" if container.wanted.wipe else ""
         raise RootOfTrustError(f"{at} has a LUKS header with UUID {uuid}{named}.", f"If all data in it are to be lost, set wipe: {uuid}.")
-    _refuse_vanishing_name(container)
+    refuse_vanishing_name(container.wanted.device, container.device.path)
     way = "and its file" if container.wanted.header else "and its signature"
     sentence = f"Destroy the LUKS header of {device.path} with UUID {uuid}, as named: all keyslots {way}."
     return [Step(device.path, DESTROY, sentence, {"luks": uuid}, {"luks": None}, container)]
@@ -336,7 +337,7 @@ def refuse_unless_free(container: Container) -> None:
             "Remove them with a program that knows them.",
         )
     if named:
-        _refuse_vanishing_name(container)
+        refuse_vanishing_name(container.wanted.device, container.device.path)
 
 
 def _refuse_in_use(container: Container) -> None:
@@ -374,14 +375,6 @@ def _refuse_unseen(container: Container) -> None:
             raise RootOfTrustError(
                 f"{device.path} has {signature}, which wipefs(8) does not see.", "Remove it with a program that knows it."
             )
-
-
-def _refuse_vanishing_name(container: Container) -> None:
-    tag = container.wanted.device.partition("=")[0]
-    if tag in ("UUID", "LABEL"):
-        raise RootOfTrustError(
-            f"{container.wanted.device} names {container.device.path} by what is to go.", f"Give the path {container.device.path} instead."
-        )
 
 
 def _own_luks(device: Device) -> str | None:

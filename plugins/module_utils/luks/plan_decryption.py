@@ -133,6 +133,7 @@ def _preflight(situation: Situation, wish: Wish) -> None:
     """Refuse what cannot go well, before anything is changed."""
     device, header = situation.device, situation.device.header
     path = device.path
+    plan.refuse_vanishing_name(wish.device, path)
     if header is None or header.type != LUKS2:
         raise RootOfTrustError(f"{path} has a LUKS1 header.", "Convert it first: type: luks2.")
     if header.work is not None:

@@ -430,8 +430,15 @@ def target_size(device: Device) -> int:
     return (device.size - ROOM) // MIB * MIB
 
 
+def refuse_vanishing_name(named: str, path: str) -> None:
+    """:raises RootOfTrustError: if a device is named by what is on it now, and will not be: the next run would not find it."""
+    if named.partition("=")[0] in ("UUID", "LABEL"):
+        raise RootOfTrustError(f"{named} names {path} by what is to go.", f"Give the path {path} instead.")
+
+
 def _preflight(situation: Situation, wish: Wish) -> None:
     """Refuse what cannot go well, before anything is changed."""
+    refuse_vanishing_name(wish.device, situation.device.path)
     _check_device(situation)
     check_mounts(situation, wish)
     _check_wish(situation, wish)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -507,6 +508,13 @@ def test_a_key_that_cryptsetup_cannot_begin_with_is_refused(monkeypatch: pytest.
     world.key = "1"
     with pytest.raises(RootOfTrustError, match="has the number 1"):
         Host(world, monkeypatch).once(WISH)
+    assert world.writes == 0
+
+
+def test_a_name_that_goes_with_the_header_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(True, True)
+    with pytest.raises(RootOfTrustError, match=f"UUID=abcd names {DEVICE} by what is to go"):
+        Host(world, monkeypatch).once(replace(WISH, device="UUID=abcd"))
     assert world.writes == 0
 
 

@@ -238,6 +238,8 @@ REFUSALS: list[tuple[str, Situation, dict[str, Any]]] = [
         {"busy": "terminate"},
     ),
     ("/dev/vdb is being worked on under the name home. Give name: home.", situation(note=NOTE), {"name": "other"}),
+    ("UUID=abcd names /dev/vdb by what is to go. Give the path /dev/vdb instead.", situation(), {"device": "UUID=abcd"}),
+    ("LABEL=home names /dev/vdb by what is to go. Give the path /dev/vdb instead.", situation(), {"device": "LABEL=home"}),
 ]
 
 

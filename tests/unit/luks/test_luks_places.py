@@ -53,7 +53,7 @@ class Host:
                 (folder / "slaves" / slave).touch()
         (self.root / "sys/dev/block/0:0").symlink_to(self.root / "sys/class/block" / next(iter(devices)))
 
-    def look(self, name: str | None = None) -> str:
+    def look(self, name: str | None = None, named: str | None = None) -> str:
         (self.root / "mounts").write_text(self.mounts)
         (self.root / "fstab").write_text(self.fstab)
         places = Places(
@@ -64,7 +64,7 @@ class Host:
             str(self.root / "fstab"),
             self.notes,
         )
-        return places.device(str(self.home), name)
+        return places.device(named or str(self.home), name)
 
 
 @pytest.fixture
@@ -97,6 +97,13 @@ def test_what_a_reencryption_puts_between_is_seen_through_and_a_logical_volume_i
     )
     (host.root / "sys/class/block/dm-0/dm/name").write_text("vg-home\n")
     assert host.look() == "/dev/mapper/vg-home"
+
+
+def test_the_uuid_of_a_file_system_in_a_volume_tells_the_volume(host: Host) -> None:
+    (host.root / "dev/disk/by-uuid/0123-abcd").symlink_to(host.device("dm-0"))
+    host.kernel(**{"dm-0": ("CRYPT-LUKS2-1234-home", ["sda3"])})
+    assert host.look(named="UUID=0123-ABCD") == "/dev/sda3"
+    assert host.look(named="/dev/dm-0") == "/dev/dm-0"
 
 
 def test_a_volume_on_two_devices_is_ambiguous(host: Host) -> None:
