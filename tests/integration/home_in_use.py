@@ -27,7 +27,7 @@ WITH_HOME = "[Unit]\nRequiresMountsFor=/home\n"
 def fill(machine: Machine, disk: str, mib: int) -> None:
     """An ext4 at /home, full of files whose digests are known, with a service that writes there all the time."""
     machine.run(
-        f"mkfs.ext4 -q -F {disk} && mkdir -p /home && mount {disk} /home && mkdir /home/alice && cd /home/alice"
+        f"mkfs.ext4 -q -F -b 4096 {disk} && mkdir -p /home && mount {disk} /home && mkdir /home/alice && cd /home/alice"
         f" && head -c {mib}M /dev/urandom | split -b 1000000 - part- && sha256sum * > /root/digests && sync",
         timeout=1800,
     )

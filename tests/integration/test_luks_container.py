@@ -170,7 +170,7 @@ def test_a_header_is_destroyed_with_all_its_copies(machine: Machine, ansible: An
     result = made(machine, ansible, device=disk, state="absent", wipe=[UUID])
     assert (result["containers"][0]["luks"], result["containers"][0]["uuid"]) == (False, None)
     assert machine.run(f"wipefs --no-act --noheadings {disk}").stdout == ""
-    machine.run(f"mkfs.ext4 -q {disk}")
+    machine.run(f"mkfs.ext4 -q -b 4096 {disk}")
     assert ok(machine, ansible, device=disk, state="absent")["changed"] is False, "what is no LUKS header is left alone"
 
 
@@ -202,14 +202,14 @@ END"""
 # What is done before, what is asked for beside the device, what is told, what is done after
 REFUSED: dict[str, tuple[str, dict[str, Any], list[str], str]] = {
     "mounted elsewhere": (
-        "mkfs.ext4 -q $d; mount -o ro,noload $d /mnt", {"wipe": ["ext4"]}, ["DISK is mounted at /mnt", "Unmount it"], "umount /mnt",
+        "mkfs.ext4 -q -b 4096 $d; mount -o ro,noload $d /mnt", {"wipe": ["ext4"]}, ["DISK is mounted at /mnt", "Unmount it"], "umount /mnt",
     ),
     "mounted in another namespace": (
-        "mkfs.ext4 -q $d; unshare -m sh -c 'mount -o ro,noload $d /mnt; echo $$ > /run/held; exec sleep 60' >/dev/null 2>&1 & sleep 1",
+        "mkfs.ext4 -qb4096 $d; unshare -m sh -c 'mount -o ro,noload $d /mnt; echo $$ > /run/held; exec sleep 60' >/dev/null 2>&1 & sleep 1",
         {"wipe": ["ext4"]}, ["DISK is in use", "another mount namespace"], "kill $(cat /run/held); " + FREED,
     ),
     "partition table": (
-        PARTED.format(label="gpt") + "; mkfs.ext4 -q -U " + UUID + " ${d}1", {},
+        PARTED.format(label="gpt") + "; mkfs.ext4 -q -b 4096 -U " + UUID + " ${d}1", {},
         [f"DISK has a partition table (gpt) and DISK1 has ext4 with UUID {UUID}"], "wipefs -qa ${d}1",
     ),
     "partition table named, but not what is in it": (
@@ -220,9 +220,9 @@ REFUSED: dict[str, tuple[str, dict[str, Any], list[str], str]] = {
         PARTED.format(label="dos") + "; mkfs.ext4 -q ${d}1; mount -o ro,noload ${d}1 /mnt", {"wipe": ["dos", "ext4"]},
         ["DISK is mounted at /mnt"], "umount /mnt; wipefs -qa ${d}1",
     ),
-    "ext4 without wipe": (f"mkfs.ext4 -q -U {UUID} $d", {}, [f"DISK has ext4 with UUID {UUID}.", f"name it in wipe: {UUID}"], ""),
-    "wrong wipe": (f"mkfs.ext4 -q -U {UUID} $d", {"wipe": ["xfs"]}, [f"DISK has ext4 with UUID {UUID}, which wipe (xfs) does not"], ""),
-    "wrong UUID": (f"mkfs.ext4 -q -U {UUID} $d", {"wipe": [OTHER]}, [f"with UUID {UUID}, which wipe ({OTHER}) does not name"], ""),
+    "ext4 without wipe": (f"mkfs.ext4 -q -b 4096 -U {UUID} $d", {}, [f"DISK has ext4 with UUID {UUID}.", f"name it in wipe: {UUID}"], ""),
+    "wrong wipe": (f"mkfs.ext4 -q -b 4096 -U {UUID} $d", {"wipe": ["xfs"]}, [f"ext4 with UUID {UUID}, which wipe (xfs) does not"], ""),
+    "wrong UUID": (f"mkfs.ext4 -q -b 4096 -U {UUID} $d", {"wipe": [OTHER]}, [f"with UUID {UUID}, which wipe ({OTHER}) does not name"], ""),
     "LVM physical volume": (LVM, {}, ["DISK has LVM2_member with UUID"], ""),
     "RAID member": (RAID, {"wipe": ["ext4"]}, ["DISK has linux_raid_member with UUID 12121212"], ""),
     "active swap": ("mkswap $d; swapon $d", {"wipe": ["swap"]}, ["DISK is in use as swap", "swapoff"], "swapoff $d"),
