@@ -87,6 +87,9 @@ class Blkid:
         found = set()
         for folder in (link, f"\\x2f{link}"):  # of systemd 257 and 262, and of 247
             path = os.path.join(self._claims, folder)
-            numbers = os.listdir(path) if os.path.isdir(path) else []
+            try:
+                numbers = os.listdir(path)
+            except OSError:  # nobody asks for it, or no longer
+                continue
             found |= {os.path.realpath(os.path.join(self._sys, "dev/block", number[1:])) for number in numbers if number.startswith("b")}
         return sorted("/dev/" + os.path.basename(path).replace("!", "/") for path in found if os.path.exists(path))
