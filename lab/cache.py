@@ -19,6 +19,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -35,6 +36,9 @@ _IDLE = 2 * 3600.0
 _BUILDING = ".building-"
 _DIGEST_LENGTH = 12
 _ANY_DIGEST = "[0-9a-f]" * _DIGEST_LENGTH
+
+# CPython 3.11 counts the depth of a tree that it makes once for all threads (SystemError: recursion depth mismatch).
+_PARSER = threading.Lock()
 
 Recipe = Mapping[str, object] | str
 
@@ -54,7 +58,8 @@ def code_of(*modules: ModuleType) -> str:
 
 
 def _code(source: str) -> str:
-    tree = ast.parse(source)
+    with _PARSER:
+        tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]

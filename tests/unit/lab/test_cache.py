@@ -7,8 +7,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -181,6 +183,36 @@ def test_a_recipe_does_not_change_with_comments() -> None:
     assert cache._code(code) == cache._code("def f(x: int) -> int:\n    return x\n")
     assert cache._code(code) != cache._code(code.replace("return x", "return -x"))
     assert cache._code('class A:\n    """Only this."""\n') == "class A:\n    pass"
+
+
+class _Cycle:
+    """Freed by the collector only, which runs this code of Python in the midst of whatever allocates."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+    def __del__(self) -> None:
+        sum(range(100))
+
+
+def test_threads_may_ask_for_recipes_at_once() -> None:
+    def ask() -> list[str]:
+        errors = []
+        for dummy in range(60):
+            _Cycle()
+            try:
+                cache.code_of(cache)
+            except SystemError as error:
+                errors.append(str(error))
+        return errors
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            assert [asked.result() for asked in [pool.submit(ask) for dummy in range(2)]] == [[], []]
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_a_recipe_holds_plain_values_only() -> None:
