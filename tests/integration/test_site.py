@@ -175,6 +175,15 @@ def test_tags_choose_a_part(story: Story) -> None:
     assert not any("Make the keys" in name for name in names)
 
 
+def test_the_roles_do_without_the_play_s_facts(story: Story) -> None:
+    """Each finds its platform itself; once is enough."""
+    names = ["entropy", "gpg_key", "luks", "opencryptoki", "smartcard_ssh", "ssh_host_keys", "tpm"]
+    play = {"hosts": NAME, "gather_facts": False, "roles": [f"rootoftrust.linux.{name}" for name in names]}
+    run = story.ansible.playbook(json.dumps([play]), "--check")
+    assert run.rc == 0, run.output[-3000:]
+    assert sum("See the platform" in name for name, dummy in run.tasks(NAME)) == 1
+
+
 def test_a_clone_gets_keys_of_its_own_and_the_original_keeps_its(story: Story, tmp_path: Path) -> None:
     kept = fingerprints(story.machine)
     clone = up(MachineSpec(CLONE, disk_from=NAME), owner=os.getpid())
