@@ -119,7 +119,7 @@ def test_bad_sources_each_have_their_own_reason(module: Module, tmp_path: Path, 
         assert time.monotonic() - start < 15
         assert (found.get("failed"), found["healthy"], found["reason"]) == (True, False, reason), source
         assert source in found["msg"] and found["remedy"] in found["msg"]
-        assert found["seconds"] < 1.5
+        assert found["seconds"] < 5
 
 
 def test_a_source_that_stops_in_the_middle(module: Module, stopping: Path) -> None:

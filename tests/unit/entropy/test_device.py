@@ -27,7 +27,7 @@ GOOD = random.Random(1).randbytes(fips.bytes_for(BLOCKS))
 def sample(path: Path | str, timeout: float = 5.0, blocks: int = BLOCKS) -> Sample:
     start = time.monotonic()
     found = device.sample(Sampling(str(path), blocks, timeout))
-    assert time.monotonic() - start < timeout + 0.5
+    assert time.monotonic() - start < timeout + 4, "a busy machine may be late, a read that hangs is for ever"
     return found
 
 
