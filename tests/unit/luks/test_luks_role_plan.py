@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,11 @@ ROOT = Path(__file__).resolve().parents[3]
 BIN = Path(sys.executable).parent
 ASKED = (
     "__luks_due",
+    "__luks_lacking",
+    "__luks_encryptions",
+    "__luks_mappings",
+    "__luks_keyslots",
+    "__luks_volumes",
     "__luks_waiting",
     "__luks_unlocks",
     "__luks_stopping",
@@ -37,7 +43,7 @@ def record(name: str, number: int) -> dict[str, Any]:
 KEY_FILE, PASSPHRASE, KEPT = record("key_file", 31), record("passphrase", 0), record("recovery", 30)
 
 
-def seen(*records: dict[str, Any], working: bool | None = None, **changes: Any) -> dict[str, Any]:
+def seen(*records: dict[str, Any], working: bool | None = None, tokens: Sequence[dict[str, Any]] = (), **changes: Any) -> dict[str, Any]:
     """A volume, encrypted and open.
 
     :param working: whether the unit of an encryption is at work; None where none is going on.
@@ -46,9 +52,10 @@ def seen(*records: dict[str, Any], working: bool | None = None, **changes: Any) 
     return {
         "path": "/dev/sda3",
         "luks": True,
-        "header": {"uuid": "0123", "tokens": [], "keyslots": [{"number": number} for number in numbers]},
+        "header": {"uuid": "0123", "tokens": list(tokens), "keyslots": [{"number": number} for number in numbers]},
         "reencryption": None if working is None else {"percent": 12.5, "running": working},
         "signature": None,
+        "data_signature": None,
         "mapping": {"name": "home"},
         "inside": {"uuid": "abcd", "type": "ext4"},
         "records": list(records),
@@ -82,6 +89,28 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "new passphrase": (HOME, seen(KEY_FILE, PASSPHRASE), {"luks_secrets": GIVEN}),
     "passphrase removed": ({**HOME, "unlock": GOING, "recovery": RECOVERY}, seen(KEY_FILE, KEPT), {"luks_secrets": GIVEN}),
     "passphrase to be removed": ({**HOME, "unlock": GOING, "recovery": RECOVERY}, seen(KEY_FILE, PASSPHRASE), {}),
+    "numbers for words": (
+        {**HOME, "unlock": {"key_file": {"version": 1}, "passphrase": {"version": 1}}, "recovery": {**RECOVERY, "version": 1}},
+        seen(KEY_FILE, PASSPHRASE, KEPT),
+        {"luks_version": 1},
+    ),
+    "a number as text": (
+        {**HOME, "unlock": {"tpm2": {"pcrs": ["7"]}}},
+        seen(PASSPHRASE, tokens=[{"type": "systemd-tpm2", "tpm2_pcrs": [7], "tpm2_pin": False, "keyslots": [2]}]),
+        {},
+    ),
+    "only a PIN, plain": (HOME, plain("nodev"), {"luks_secrets": {"home": {"tpm2_pin": "1"}}}),
+    "only a PIN, no key file": ({**HOME, "unlock": TOKEN}, seen(PASSPHRASE), {"luks_secrets": {"home": {"pkcs11_pin": "1"}}}),
+    "an old secret is still told": (
+        {**HOME, "unlock": {}},
+        seen(PASSPHRASE, mapping=None),
+        {"luks_secrets": GIVEN},
+    ),
+    "rotated by a passphrase": (
+        {**HOME, "unlock": {"tpm2": {"pcrs": []}}, "recovery": RECOVERY},
+        seen(PASSPHRASE, KEPT),
+        {"luks_secrets": GIVEN, "luks_version": "2"},
+    ),
     "passphrase can be removed": ({**HOME, "unlock": GOING, "recovery": RECOVERY}, seen(KEY_FILE, PASSPHRASE, KEPT), {}),
 }
 
@@ -126,6 +155,45 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
 )
 def test_secrets_are_asked_for_where_a_change_needs_one(made: dict[str, dict[str, Any]], case: str, due: list[str]) -> None:
     assert made[case]["__luks_due"] == due
+
+
+@pytest.mark.parametrize(
+    ("case", "lacking"),
+    [
+        ("plain", ["home"]),
+        ("new passphrase", []),
+        ("a PIN is needed", []),  # the key file opens it
+        ("new volume key", ["home"]),
+        ("only a PIN, plain", ["home"]),
+        ("only a PIN, no key file", ["home"]),
+    ],
+)
+def test_a_pin_is_no_passphrase(made: dict[str, dict[str, Any]], case: str, lacking: list[str]) -> None:
+    assert made[case]["__luks_lacking"] == lacking
+
+
+def test_with_a_pin_alone_a_volume_is_still_on_the_list(made: dict[str, dict[str, Any]]) -> None:
+    (plain_one,) = made["only a PIN, plain"]["__luks_encryptions"]
+    assert (plain_one["name"], "passphrase" in plain_one) == ("home", False)
+    assert [token["kind"] for token in made["only a PIN, no key file"]["__luks_provable_tokens"]] == ["pkcs11"]
+
+
+@pytest.mark.parametrize("case", ["numbers for words", "a number as text"])
+def test_what_yaml_makes_of_a_word_is_the_same_word(made: dict[str, dict[str, Any]], case: str) -> None:
+    assert (made[case]["__luks_due"], made[case]["__luks_waiting"]) == ([], [])
+    assert made[case]["__luks_volumes"][0]["missing"] == []
+
+
+def test_the_secret_that_opened_it_once_is_not_tried_for_ever(made: dict[str, dict[str, Any]]) -> None:
+    told = made["an old secret is still told"]
+    assert told["__luks_mappings"][0]["passphrase"] == "new"
+    assert [one["unlock"] for one in told["__luks_keyslots"]] == [{"passphrase": "new"}]
+
+
+def test_a_check_run_of_a_rotation_opens_with_what_is_in(made: dict[str, dict[str, Any]]) -> None:
+    told = made["rotated by a passphrase"]
+    assert told["__luks_unlocks"]["home"]["unlock"] == {"passphrase": "old"}
+    assert [one["unlock"] for one in told["__luks_keyslots"]] == [{"passphrase": "old"}]
 
 
 @pytest.mark.parametrize(
