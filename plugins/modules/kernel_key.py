@@ -129,7 +129,9 @@ options:
     description: The authorisation of the sealed data, in hexadecimal.
     type: str
   pcrlock:
-    description: A PCR that is extended when the key comes into its keyring, so that its blob does not load again before the next boot.
+    description:
+      - A PCR that is extended when the key comes into its keyring, so that a blob sealed to it does not load again before the next boot.
+      - Nothing is sealed to that PCR any more in the same boot, for no later one would bring the value back.
     type: int
   migratable:
     description: Whether a trusted key may be sealed anew to other PCRs. If left out, it may.

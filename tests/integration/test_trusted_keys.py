@@ -151,6 +151,13 @@ def test_a_pcr_lock_lets_it_load_once(machine: Machine, bench: Bench) -> None:
     assert back["steps"] == [f"Load trusted:by-pcr in @u from {FILES}/by-pcr.blob."], "it was written from the kernel as it was"
     (early,) = calls(bench, key({**KMK, "pcrlock": 16}, BY_PCR))
     refused(early, "which trusted:kmk before it extends")
+    before = digest(machine)
+    other = {**KMK, "description": "other", "pcrs": [16], "blob": f"{FILES}/other.blob"}
+    late = [key(other, locked), key({**locked, "keyhandle": "0x81000002", "update": True})]
+    late += [key({**locked, "alternatives": [{"blob": f"{FILES}/a.blob", "pcrs": [16]}]})]
+    for result in calls(bench, *late):
+        refused(result, "would be sealed to the PCR 16, which trusted:by-pcr has extended since the boot")
+    assert digest(machine) == before
 
 
 @pytest.mark.parametrize("pcrs", [None, [16]])

@@ -282,7 +282,31 @@ def plan_keys(found: Sequence[FoundKey]) -> list[Step]:
         else:
             steps += _plan_away(one, gone)
             gone.add(one.wanted.name)
+    _refuse_extended(found, steps)
     return steps
+
+
+def _refuse_extended(found: Sequence[FoundKey], steps: Sequence[Step]) -> None:
+    """Nothing is sealed to a PCR that a key has extended: at the next boot it has that value when it is too late to load anything.
+
+    What is written as it came (EXPORT) was sealed before. A key that is there, even one that has expired, has come to its place since the
+    boot.
+    """
+    extended = {one.wanted.seal.pcrlock: one.wanted.name for one in found if one.key is not None}
+    for step in steps:
+        if step.action not in (NEW_BLOB, SEAL, LOAD):
+            continue
+        one, blob = step.detail
+        if step.action == LOAD:
+            extended.setdefault(one.wanted.seal.pcrlock, one.wanted.name)
+            continue
+        for pcr in blob.wanted.seal.by_pcrs:
+            if pcr in extended:
+                raise RootOfTrustError(
+                    f"{blob.path} would be sealed to the PCR {pcr}, which {extended[pcr]} has extended since the boot, or will have by then"
+                    " (pcrlock): it could never be loaded.",
+                    f"Leave pcrlock out, boot, and run it again; then give pcrlock. Or leave the PCR {pcr} out of pcrs.",
+                )
 
 
 def _plan_present(one: FoundKey, coming: Coming, made: set[str]) -> list[Step]:

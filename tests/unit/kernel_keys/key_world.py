@@ -25,6 +25,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.mode
     Master,
     Place,
     Sealed,
+    SealOptions,
     WantedBlob,
     WantedKey,
 )
@@ -57,9 +58,10 @@ def params(description: str, **given: Any) -> dict[str, Any]:
 class World:
     keys: dict[str, Key] = field(default_factory=dict)  # "type:description"
     files: dict[str, str] = field(default_factory=dict)
-    pcrs: str = "p1"  # the policy that the PCRs fulfil now
+    pcrs: str = "p1"  # the policy that the PCRs fulfil now, where none is locked
     numbers: Any = field(default_factory=lambda: count(1))
-    extended: int = 0
+    locked: list[int] = field(default_factory=list)  # the PCRs that keys have extended since the boot
+    sealed_by: dict[str, SealOptions] = field(default_factory=dict)  # by the numbers of blobs
 
     # --- what the kernel can do ---
 
@@ -71,8 +73,14 @@ class World:
         key = self.alive(master)
         return None if key is None else f"encrypted|{material}|{master}|{key.material}"
 
-    def seal(self, material: str, policy: str) -> str:
-        return f"trusted|{material}|{policy}|{next(self.numbers)}"
+    def fulfilled(self, pcrs: tuple[int, ...]) -> str:
+        """The policy that these PCRs fulfil now: another one as soon as one of them is locked, and never before the next boot that."""
+        return self.pcrs + "".join(f"+{pcr}" for pcr in self.locked if pcr in pcrs)
+
+    def seal(self, material: str, seal: SealOptions) -> str:
+        policy, number = seal.policydigest or (self.fulfilled(seal.by_pcrs) if seal.by_pcrs else ""), str(next(self.numbers))
+        self.sealed_by[number] = seal
+        return f"trusted|{material}|{policy}|{number}"
 
     def export(self, name: str) -> str | None:
         key = self.keys[name]
@@ -82,7 +90,7 @@ class World:
         """Why a blob does not load; empty where it does."""
         kind, dummy, at, more = text.split("|")
         if kind == TRUSTED:
-            return "" if at in ("", self.pcrs) else "the TPM refuses"
+            return "" if at in ("", self.fulfilled(self.sealed_by[more].by_pcrs)) else "the TPM refuses"
         master = self.alive(at)
         return "no master" if master is None else "" if master.material == more else "another master"
 
@@ -91,7 +99,7 @@ class World:
         if len(parts) != 4 or parts[0] not in KINDS or not parts[3]:
             return None
         if parts[0] == TRUSTED:
-            return Sealed(TRUSTED, text.encode(), parent=1, policy=parts[2])
+            return Sealed(TRUSTED, text.encode(), parent=int(self.sealed_by[parts[3]].keyhandle or "1", 16), policy=parts[2])
         return Sealed(ENCRYPTED, text.encode(), "default", parts[2], 32)
 
     # --- what is read ---
@@ -99,9 +107,10 @@ class World:
     def read(self, asked: list[dict[str, Any]]) -> list[FoundKey]:
         wanted = [plan.wanted_key(one) for one in asked]
         plan.check_list(wanted)
-        return [self._look(one) for one in wanted]
+        changing = plan.locked_pcrs(wanted)
+        return [self._look(one, changing) for one in wanted]
 
-    def _look(self, wanted: WantedKey) -> FoundKey:
+    def _look(self, wanted: WantedKey, changing: frozenset[int]) -> FoundKey:
         key = self.keys.get(wanted.name)
         found = FoundKey(wanted, PLACE)
         if key is not None:
@@ -110,7 +119,7 @@ class World:
         dependents = [name for name, other in self.keys.items() if other.master == wanted.name and other.state == "valid"]
         found = replace(found, dependents=tuple(dependents))
         if wanted.type in KINDS:
-            return self._look_at_blobs(found)
+            return self._look_at_blobs(found, changing)
         given = wanted.payload
         if wanted.file in self.files:
             given = Secret(self.files[wanted.file].encode())
@@ -118,7 +127,7 @@ class World:
         current = Secret(alive.material.encode()) if alive is not None and wanted.type == "user" else None
         return replace(found, given=given, kept=wanted.file in self.files, current=current)
 
-    def _look_at_blobs(self, found: FoundKey) -> FoundKey:
+    def _look_at_blobs(self, found: FoundKey, changing: frozenset[int]) -> FoundKey:
         wanted = found.wanted
         if self.alive(wanted.name):
             text = self.export(wanted.name)
@@ -127,9 +136,9 @@ class World:
             master = self.alive(wanted.master)
             fault = "is not in the kernel" if master is None else ""
             found = replace(found, master=Master(wanted.master, fault, None if master is None else len(master.material)))
-        locked = wanted.seal.pcrlock in wanted.seal.by_pcrs
-        now = {blob.path: self.pcrs if blob.seal.by_pcrs and not locked else None for blob in wanted.blobs}
-        return replace(found, blobs=tuple(replace(self._blob(found, blob), policy_now=now[blob.path]) for blob in wanted.blobs))
+        blobs = [(blob, bool(blob.seal.by_pcrs) and not changing.intersection(blob.seal.by_pcrs)) for blob in wanted.blobs]
+        looked = (replace(self._blob(found, blob), policy_now=self.fulfilled(blob.seal.by_pcrs) if told else None) for blob, told in blobs)
+        return replace(found, blobs=tuple(looked))
 
     def _blob(self, found: FoundKey, at: WantedBlob) -> Blob:
         if at.path not in self.files:
@@ -191,10 +200,9 @@ class World:
     def _sealed(self, action: str, wanted: WantedKey, one: FoundKey, blob: Any) -> None:
         name = wanted.name
         seal = blob.wanted.seal if blob is not None else wanted.seal
-        policy = seal.policydigest or (self.pcrs if seal.by_pcrs else "")
         if action == plan.NEW_BLOB:
             material = f"m{next(self.numbers)}"
-            text = self.wrap(material, wanted.master) if wanted.master else self.seal(material, policy)
+            text = self.wrap(material, wanted.master) if wanted.master else self.seal(material, seal)
             assert text is not None, "made under a master that is not there"
             self.refuse(text)
             self.write_new(blob.path, text)
@@ -202,7 +210,7 @@ class World:
             text = self.files[blob.path]
             self.refuse(text, promised=blob.loads is not None)  # some cannot be tried before their master is there
             kind, material, at, dummy = text.split("|")
-            self.extended += wanted.seal.pcrlock is not None
+            self.locked += [] if wanted.seal.pcrlock is None else [wanted.seal.pcrlock]
             self.put(name, material, one, master=at if kind == ENCRYPTED else "", text="" if kind == ENCRYPTED else text)
         elif action == plan.REWRAP:
             assert self.alive(wanted.master or "")
@@ -213,7 +221,7 @@ class World:
         elif action == plan.EXPORT:
             self.overwrite(blob.path, self.export(name))
         elif action == plan.SEAL:
-            text = self.seal(self.keys[name].material, policy)
+            text = self.seal(self.keys[name].material, seal)
             self.keys[name] = replace(self.keys[name], text=text)
             if blob.exists or blob.path == wanted.blobs[0].path:
                 self.overwrite(blob.path, text)
@@ -248,6 +256,7 @@ class World:
 
     def boot(self) -> None:
         self.keys.clear()
+        self.locked.clear()
 
     def run(self, asked: list[dict[str, Any]], cut: int | None = None, watch: Any = None) -> list[str]:
         """Carry out the plan, as far as a cut allows; its actions."""

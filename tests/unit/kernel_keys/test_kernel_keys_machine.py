@@ -17,6 +17,7 @@ from tests.unit.kernel_keys.key_world import Refused, World, params
 
 MASTERS = ("kmk-a", "kmk-b")
 NAMES = ("e1", "e2")
+PCRS = st.sampled_from([None, [7], [11]])
 CUTS = st.one_of(st.none(), st.integers(0, 6))
 
 
@@ -34,6 +35,11 @@ def trusted(policy: str | None, alternative: str | None, **given: Any) -> dict[s
     more = {"policydigest": alternative, "hash": "sha256", "pcrs": [7], "pcrinfo": None, "policyhandle": None} if alternative else {}
     alternatives = [{"blob": f"/k/t.{alternative}", **more}] if alternative else None
     return params("t", type="trusted", length=32, blob="/k/t.blob", keyhandle="0x1", alternatives=alternatives, **seal, **given)
+
+
+def locker(pcrs: list[int] | None, other: list[int] | None, **given: Any) -> dict[str, Any]:
+    alternatives = [{"blob": "/k/l.other", "pcrs": other}] if other else None
+    return params("l", type="trusted", length=32, blob="/k/l.blob", pcrlock=11, pcrs=pcrs, alternatives=alternatives, **given)
 
 
 class Keys(RuleBasedStateMachine):
@@ -72,6 +78,8 @@ class Keys(RuleBasedStateMachine):
             after = self.kept()
             for path, worth in before.items():
                 assert path in gone or after.get(path) == worth, f"{path} brings back something else after: {step.sentence}"
+            sealed = [text for text in world.files.values() if text.startswith("trusted|")]
+            assert not any("+" in text for text in sealed), f"a blob never loads again after: {step.sentence}"
             for name, key in world.keys.items():
                 assert alive.get(name, key.material) == key.material, f"{name} is another key after: {step.sentence}"
                 if key.master and key.state == "valid" and step.subject.startswith(name):
@@ -105,6 +113,11 @@ class Keys(RuleBasedStateMachine):
     def have_trusted(self, policy: str | None, other: str | None, update: bool, cut: int | None) -> None:
         self.do([trusted(policy, other, update=update)], cut)
 
+    @rule(pcrs=PCRS, other=PCRS, first=st.booleans(), update=st.booleans(), cut=CUTS)
+    def have_one_that_locks(self, pcrs: list[int] | None, other: list[int] | None, first: bool, update: bool, cut: int | None) -> None:
+        both = [locker(pcrs, other, update=update), params("b", type="trusted", length=32, blob="/k/b.blob", pcrs=[7, 11], update=update)]
+        self.do(both if first else both[::-1], cut)
+
     @rule(name=st.sampled_from(MASTERS), state=st.sampled_from(["absent", "revoked"]), cut=CUTS)
     def end_master(self, name: str, state: str, cut: int | None) -> None:
         alive = [key for key in self.world.keys.values() if key.master == f"user:{name}" and key.state == "valid"]
@@ -137,9 +150,9 @@ class Keys(RuleBasedStateMachine):
     @rule(data=st.data(), state=st.sampled_from(["expired", "revoked", None]))
     def lose_a_key(self, data: st.DataObject, state: str | None) -> None:
         name = data.draw(st.sampled_from(sorted(self.world.keys)))
-        if state is None:
+        if state is None and name != "trusted:l":  # once that is gone, nobody can see that it has locked a PCR
             del self.world.keys[name]
-        else:
+        elif state is not None:
             self.world.keys[name] = type(self.world.keys[name])(**{**vars(self.world.keys[name]), "state": state})
 
 

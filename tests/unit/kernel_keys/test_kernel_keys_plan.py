@@ -130,7 +130,7 @@ def test_a_pcr_is_extended_only_when_the_key_comes_to_its_place() -> None:
     assert SealOptions().words("new", lock=True) == b""
     world = World()
     world.run([{**T, "pcrlock": 11}])
-    assert world.extended == 1
+    assert world.locked == [11]
 
 
 BY_PCRS = {**T, "description": "p", "blob": "/k/p", "pcrs": [11, 7]}
@@ -185,6 +185,51 @@ def test_pcrs_that_the_list_itself_extends_are_not_compared() -> None:
     with pytest.raises(RootOfTrustError, match="trusted:p is sealed to the PCR 11, which trusted:t before it extends"):
         world.read([other, BY_PCRS])
     assert plan.locked_pcrs([plan.wanted_key(other), plan.wanted_key(BY_PCRS)]) == {11}
+
+
+LOCKER = {**T, "description": "l", "blob": "/k/l", "pcrlock": 11}
+LOCKED: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
+    "its own lock": ([LOCKER], [{**LOCKER, "pcrs": [7, 11], "update": True}]),
+    "another parent": ([{**LOCKER, "pcrs": [11]}], [{**LOCKER, "pcrs": [11], "keyhandle": "0x2", "update": True}]),
+    "a new key before the one that locks": ([LOCKER], [BY_PCRS, LOCKER]),
+    "an alternative of a new key": ([], [{**LOCKER, "alternatives": [{"blob": "/k/l.11", "pcrs": [11]}]}]),
+    "one that goes": ([LOCKER], [{**LOCKER, "state": "absent"}, BY_PCRS]),
+}
+
+
+@pytest.mark.parametrize("case", LOCKED)
+def test_nothing_is_sealed_to_a_pcr_that_is_extended_in_this_boot(case: str) -> None:
+    world = World(pcrs="aa")
+    before, asked = LOCKED[case]
+    world.run(before)
+    with pytest.raises(RootOfTrustError, match="to the PCR 11, which trusted:l has extended since the boot, or will have") as refused:
+        actions(world, *asked)
+    assert "Leave pcrlock out" in refused.value.remedy
+    world.boot()
+    unlocked = [{**one, "pcrlock": None} for one in asked]
+    world.run(unlocked)
+    assert actions(world, *asked) == actions(world, *unlocked) == [], "what is sealed already may be locked"
+    world.boot()
+    assert set(actions(world, *unlocked)) == {plan.LOAD}
+
+
+def test_an_expired_key_has_extended_its_pcr_too() -> None:
+    world, locked = World(pcrs="aa"), {**LOCKER, "pcrs": [11]}
+    world.run([locked])
+    world.keys["trusted:l"] = replace(world.keys["trusted:l"], state="expired")
+    del world.files["/k/l"]
+    with pytest.raises(RootOfTrustError, match="which trusted:l has extended since the boot"):
+        actions(world, locked)
+
+
+def test_what_is_locked_is_written_as_it_was_sealed_before() -> None:
+    world, locked = World(pcrs="aa"), {**LOCKER, "pcrs": [11]}
+    world.run([locked])
+    kept = world.files.pop("/k/l")
+    assert actions(world, locked) == [plan.EXPORT]
+    world.files["/k/l"] = kept
+    world.boot()
+    assert actions(world, locked) == [plan.LOAD]
 
 
 def test_a_key_that_was_sealed_to_nothing_is_sealed_to_pcrs_when_asked() -> None:
