@@ -79,3 +79,14 @@ def test_the_audit_proves_it_and_sees_what_is_wrong(machine: Machine, ansible: A
     machine.run("mv /var/tmp/elsewhere /var/tmp/releases; rm -rf /var/lib/opencryptoki/swtok/TOK_OBJ/*")
     lost = play(ansible, "audit")
     assert lost.rc != 0 and "See the token's keys sign" in lost.output
+
+
+def test_a_member_of_the_group_cannot_lead_the_role_to_another_folder(machine: Machine, ansible: Ansible) -> None:
+    objects, other = "/var/lib/opencryptoki/swtok/TOK_OBJ", "/etc/of-root-alone"
+    member = "setpriv --reuid=games --regid=games --init-groups"
+    machine.run(f"install -d -m 700 {other}; {member} mv {objects} {objects}.kept; {member} ln -s {other} {objects}")
+    refused = play(ansible, "site", "--tags", "opencryptoki_configure")
+    owner = machine.run(f"stat -c '%U:%G %a' {other}").stdout
+    machine.run(f"rm {objects}; mv {objects}.kept {objects}")
+    assert owner == "root:root 700\n"
+    assert refused.rc != 0 and f"{objects} already exists as a link" in refused.output, refused.output[-3000:]
