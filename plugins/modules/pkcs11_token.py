@@ -52,6 +52,7 @@ options:
   wipe:
     description:
       - The serial number of an initialised token that may be initialised again. Everything on it is lost.
+      - An empty one names no token. One that has no serial number is never initialised again.
     type: str
   tokens:
     description: Several tokens; for each the options above.

@@ -73,7 +73,7 @@ def wanted_token(params: Mapping[str, Any]) -> WantedToken:
     return WantedToken(
         params["label"],
         params["slot"],
-        params["wipe"],
+        params["wipe"] or None,  # as a variable that is empty gives it: no serial number, which a blank one must not be taken for
         _length(params["so_pin"]),
         _length(params["user_pin"]),
         frozenset(name for name, pin in pins.items() if pin == defaults[name]),
@@ -209,7 +209,7 @@ def _plan_token(index: int, wanted: WantedToken, slot: Slot, fresh: bool) -> lis
             )
         )
     if steps:
-        _refuse_unusable(wanted, slot, token, fresh)
+        _refuse_unusable(wanted, slot, token)
     return steps
 
 
@@ -219,7 +219,7 @@ def _require(wanted: WantedToken, pin: int | None, name: str) -> None:
 
 
 def _refuse_what_holds(wanted: WantedToken, slot: Slot, token: Token) -> None:
-    if token.is_initialized and wanted.wipe != token.serial:
+    if token.is_initialized and not (token.serial and wanted.wipe == token.serial):
         raise RootOfTrustError(
             f"The token in slot {slot.number} is already initialised, as {token.label!r}: all on it would be lost.",
             f"To lose that, give wipe: {token.serial!r}." if token.serial else "It has no serial number by which it could be named.",
@@ -227,7 +227,7 @@ def _refuse_what_holds(wanted: WantedToken, slot: Slot, token: Token) -> None:
         )
 
 
-def _refuse_unusable(wanted: WantedToken, slot: Slot, token: Token, fresh: bool) -> None:
+def _refuse_unusable(wanted: WantedToken, slot: Slot, token: Token) -> None:
     if token.model == OLD_TPM:
         raise RootOfTrustError(
             f"The token in slot {slot.number} is openCryptoki's of a TPM from before its release 3.12, which does not keep its PINs.",
@@ -237,9 +237,9 @@ def _refuse_unusable(wanted: WantedToken, slot: Slot, token: Token, fresh: bool)
         raise RootOfTrustError(f"The token in slot {slot.number} is write-protected.", "Take off its protection.")
     if SO_PIN_LOCKED in token.flags and token.is_initialized:  # SoftHSM has it on a token that is free
         raise RootOfTrustError(f"The SO PIN of the token in slot {slot.number} is locked.", "Only its maker's own means help there.")
-    if SO_PIN_FINAL in token.flags and not fresh:
+    if SO_PIN_FINAL in token.flags and token.is_initialized:
         raise RootOfTrustError(
-            f"One more wrong SO PIN locks the token {wanted.label!r} for good, so it is not tried here.", "Prove the SO PIN by hand first."
+            f"One more wrong SO PIN locks the token {token.label!r} for good, so it is not tried here.", "Prove the SO PIN by hand first."
         )
     for length, name in ((wanted.so_pin, SO_WORD), (wanted.user_pin, USER_WORD)):
         refuse_pin_length(length, name, wanted.label, token)

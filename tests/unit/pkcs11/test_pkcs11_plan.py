@@ -49,6 +49,9 @@ def test_openCryptoki_s_default_pins_are_changed() -> None:
     assert "default user PIN" in plan_tokens.unhealthy(weak)[0]
 
 
+SERIAL_LESS = replace(ONE, token=replace(ONE.token, label="Other", serial=""))
+
+
 def flagged(*flags: str) -> Slot:
     return replace(ONE, token=replace(ONE.token, flags=ONE.token.flags | set(flags)))
 
@@ -58,6 +61,8 @@ def flagged(*flags: str) -> Slot:
     [
         ((replace(ONE, token=replace(ONE.token, label="Other")),), {"slot": 5}, "already initialised, as 'Other'"),
         ((replace(ONE, token=replace(ONE.token, label="Other")),), {"slot": 5, "wipe": "abc"}, "already initialised"),
+        ((SERIAL_LESS,), {"wipe": ""}, "no free token"),
+        ((SERIAL_LESS,), {"slot": 5, "wipe": ""}, "already initialised, as 'Other'"),
         ((FREE, replace(FREE, number=1)), {}, "2 free tokens, in the slots 0, 1"),
         ((), {}, "no free token"),
         ((Slot(3, "", ""),), {}, "slots without a token: 3"),
@@ -102,6 +107,15 @@ def test_an_so_pin_that_might_lock_is_not_tried() -> None:
     without_pin = replace(ONE, token=replace(ONE.token, flags=(ONE.token.flags - {"user_pin_initialized"}) | {"so_pin_final_try"}))
     with pytest.raises(RootOfTrustError, match="locks the token 'One' for good"):
         actions(without_pin)
+    with pytest.raises(RootOfTrustError, match="locks the token 'One' for good"):
+        actions(flagged("so_pin_final_try"), label="Two", wipe="abcd")
+    assert actions(replace(FREE, token=replace(FREE.token, flags=FREE.token.flags | {"so_pin_final_try"})), user_pin=None) == ["initialize"]
+
+
+def test_one_without_a_serial_number_is_never_wiped() -> None:
+    assert actions(FREE, wipe="") == [plan_tokens.INITIALIZE, plan_tokens.INIT_PIN], "what is empty names nothing"
+    with pytest.raises(RootOfTrustError, match="It has no serial number by which it could be named"):
+        plan_tokens.plan_tokens(replace(tokens(), slots=(SERIAL_LESS,), wanted=(plan_tokens.WantedToken("Two", 5, "", 8, 6),)))
 
 
 PUBLIC = KeyObject(1, False, "k", b"\1", "nistp256", {})
@@ -136,6 +150,8 @@ def test_pairs() -> None:
         ((PUBLIC, PRIVATE), {"algorithm": "rsa2048"}, "is nistp256, not rsa2048"),
         ((), {"logged_in": False}, "needs the user PIN"),
         ((), {"label": " "}, "blank"),
+        ((), {"label": "k "}, "blanks around it"),
+        ((), {"label": "a\tb"}, "control characters"),
         ((), {"id": "1"}, "hexadecimal"),
         ((), {"state": "absent"}, "not named by its ID"),
         ((), {"algorithm": "ed25519", "usage": ["derive"]}, "can only sign"),
