@@ -16,6 +16,7 @@ import os
 import pwd
 import select
 import signal
+import sys
 import time
 from typing import Any, Callable, NoReturn, Sequence
 
@@ -303,7 +304,7 @@ class Cryptoki:
                     {
                         "handle": handle,
                         "private": kind == CLASS_PRIVATE,
-                        "type": int.from_bytes(numbers, "little"),
+                        "type": int.from_bytes(numbers, sys.byteorder),  # it is a number of this machine's own
                         "label": padded(self._attribute(session, handle, LABEL)),
                         "id": self._attribute(session, handle, ID).hex(),
                         "attributes": {name: value.hex() for name, value in values.items() if value},

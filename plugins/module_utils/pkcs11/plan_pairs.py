@@ -57,8 +57,11 @@ def wanted_pair(params: Mapping[str, Any]) -> WantedPair:
     :raises RootOfTrustError: if it cannot be had.
     """
     label, algorithm, usage = params["label"], params["algorithm"], frozenset(params["usage"])
-    if not label.strip() or any(ord(letter) < 32 for letter in label):
-        raise RootOfTrustError(f"The key's label {label!r} is blank or has control characters in it.", "Give it a name.")
+    if not label.strip():
+        raise RootOfTrustError(f"The key's label {label!r} is blank.", "Give it a name.")
+    # Some libraries pad a label, so that blanks at its end are not told from none.
+    if label != label.strip() or any(ord(letter) < 32 or ord(letter) == 127 for letter in label):
+        raise RootOfTrustError(f"The key's label {label!r} has blanks around it or control characters in it.", "Leave them out.")
     if params["id"] is not None and not re.fullmatch(r"(?:[0-9A-Fa-f]{2}){1,64}", params["id"]):
         raise RootOfTrustError(f"The key's ID {params['id']!r} is not of 1 to 64 bytes in hexadecimal.", "Write it as 01a2.")
     identity = bytes.fromhex(params["id"]) if params["id"] is not None else None

@@ -5,12 +5,20 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError
-from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11.cryptoki import CryptokiError, Library
+from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11.cryptoki import (
+    CLASS_PUBLIC,
+    KEY_TYPE,
+    Cryptoki,
+    CryptokiError,
+    Library,
+)
 from tests.unit.pkcs11.made_library import make
 
 
@@ -53,3 +61,22 @@ def test_no_process_and_no_descriptor_is_left(tmp_path: Path) -> None:
     assert sorted(os.listdir("/proc/self/fd")) == before
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+class OneKey(Cryptoki):
+    """A library with one public key, on a curve."""
+
+    def __init__(self) -> None: ...
+
+    def _find(self, _session: int, template: Any) -> list[int]:
+        return [7] if template[0][1] == CLASS_PUBLIC else []
+
+    def _attribute(self, _session: int, _handle: int, number: int) -> bytes:
+        return (3).to_bytes(8, sys.byteorder) if number == KEY_TYPE else b""
+
+
+@pytest.mark.parametrize("order", ["little", "big"])
+def test_the_kind_of_a_key_is_a_number_of_the_machine_s_own(monkeypatch: pytest.MonkeyPatch, order: str) -> None:
+    monkeypatch.setattr(sys, "byteorder", order)
+    (key,) = OneKey().keys(1)
+    assert key["type"] == 3
