@@ -37,8 +37,9 @@ ask() {
         bytes="$bytes\\$(printf '%03o' "0x${text%"$left"}")"
         text=$left
     done
+    # The TPM takes a command by one write; a shell's own printf may write each line by itself. dd gathers what comes until the end.
     # shellcheck disable=SC2059 # the bytes are the format
-    printf "$bytes" >&3
+    printf "$bytes" | dd obs=4096 2>/dev/null >&3
     answer=$(dd bs=4096 count=1 <&3 2>/dev/null | od -An -v -tx1 | tr -d ' \n')
     case $answer in
         ????????????00000000*) answer=${answer#????????????????????} ;;
