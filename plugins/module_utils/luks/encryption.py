@@ -209,6 +209,9 @@ class Encryptions:
             return "opened"
         fits = self._fits(device, note)
         now, then = superblock(device.path, 0, note.fs_type), superblock(device.path, note.stash.offset, note.fs_type)
+        if now is None and device.signature is not None and device.signature.uuid == note.fs_uuid:
+            # Its superblock is one of a kind that is not read here.
+            return "unclear" if digest(device.path, 0, note.stash.length) != note.stash.digest else "fits" if fits else "used"
         if now is not None and now.uuid == note.fs_uuid:
             if not fits or (then is not None and now.content != then.content):
                 return "used"
@@ -255,6 +258,10 @@ class Encryptions:
             return self._ext.look(device.path, device.mounts[0].target if device.mounts else None)
         if found.type == plan.BTRFS:
             return self._btrfs.look(device.path, found.uuid)
+        if found.type == plan.XFS:
+            drop_cache(device.path)  # the kernel grows it past the cache of the device
+            now = superblock(device.path, 0, plan.XFS)
+            return FileSystem(found.type, found.uuid, now.size if now is not None else None)
         return FileSystem(found.type, found.uuid)
 
     def _is_home_of_notes(self, device: Device, asked: Wish) -> bool:
@@ -380,13 +387,14 @@ class Encryptions:
         if device.uses:
             raise RootOfTrustError(f"{device.path} is {', '.join(device.uses)}.", "Take that away, and run again.")
         drop_cache(device.path)
+        plan.check_room(self._filesystem(device), device, job.situation.device)
         offset = (device.size - plan.STASH_FROM_END) // plan.MIB * plan.MIB
         expected = digest(device.path, 0, plan.HEAD)
         copy_part(device.path, 0, offset, plan.HEAD)
         drop_cache(device.path)
         if digest(device.path, offset, plan.HEAD) != expected:
             raise RootOfTrustError(f"{device.path} does not give back what was written to it.", "Replace the disk.")
-        note = replace(self._noted(job), stage=plan.STASHED, stash=Stash(offset, plan.HEAD, expected))
+        note = replace(self._noted(job), stage=plan.STASHED, size=device.size, stash=Stash(offset, plan.HEAD, expected))
         self._set_note(job, note)
 
     def _restore_head(self, job: Job) -> None:
@@ -406,6 +414,9 @@ class Encryptions:
             device = self._devices.look(path)
             if device.header is not None or device.uses:
                 raise RootOfTrustError(f"{path} is not as it was a moment ago.", "Run again.")
+            found = self._filesystem(device)
+            if found is None or found.size is not None:  # else it was seen to when the head was copied
+                plan.check_room(found, device, device)
             # cryptsetup copies the head to this place too, without a flush before it writes the header: after a power cut what was there
             # from an earlier try could be taken for it.
             copy_part(path, 0, device.size - plan.HEAD, plan.HEAD)

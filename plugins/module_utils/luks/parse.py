@@ -371,11 +371,13 @@ def luks2_metadata(data: bytes) -> dict[str, Any]:
 class Superblock:
     """
     :param tells: whether each mount that may write changes it.
+    :param size: bytes of the file system, of XFS; None for others, whose own programs tell.
     """
 
     uuid: str
     content: bytes
     tells: bool
+    size: int | None = None
 
 
 # type: place of the superblock, its size, place in it of the magic, the magic, place in it of the UUID, whether each mount changes it
@@ -402,7 +404,14 @@ def parse_superblock(data: bytes, kind: str) -> Superblock | None:
     if block[at : at + len(magic)] != magic:
         return None
     digits = block[uuid : uuid + 16].hex()
-    return Superblock("-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])), block, tells)
+    told = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+    return Superblock(told, block, tells, _xfs_size(block) if kind == "xfs" else None)
+
+
+def _xfs_size(block: bytes) -> int:
+    """sb_blocksize and sb_dblocks of struct xfs_dsb."""
+    size, blocks = struct.unpack_from(">IQ", block, 4)
+    return int(size * blocks)
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ REFUSE, TERMINATE, DROP = "refuse", "terminate", "drop"
 ENCRYPTED, PLAIN = "encrypted", "plain"  # states that are asked for
 ENCRYPT, DECRYPT = "encrypt", "decrypt"  # modes of a note
 WORKING = {ENCRYPT: "encrypting", REENCRYPT: "reencrypting"}  # mode of the header's work → state that is told
-EXT, BTRFS = ("ext2", "ext3", "ext4"), "btrfs"
+EXT, BTRFS, XFS = ("ext2", "ext3", "ext4"), "btrfs", "xfs"
 SYSTEM_MOUNTS = ("/", "/usr", "/var", "/boot", "/boot/efi", "/etc")  # cannot be unmounted while the system runs
 OPTION_UUID = (2, 4)  # cryptsetup that knows reencrypt --uuid
 
@@ -152,7 +152,7 @@ class Stash:
 class Note:
     """What the host notes of an encryption that is going on.
 
-    :param size: bytes of the device when the work began.
+    :param size: bytes of the device; what makes it larger for the header is counted in.
     :param fs_uuid: of the file system.
     :param luks_uuid: empty until the header is proven.
     :param mount: where it was mounted; None where it was not.
@@ -334,7 +334,7 @@ def _plan_start(situation: Situation, wish: Wish) -> list[Step]:
         need_secret(wish, "becomes the first keyslot")
         return _steps(situation, wish, note, (RESTORE, INITIALISE, PROVE, BACK_UP, OPEN, *_back(note), RUN))
     _preflight(situation, wish)
-    begun = replace(note, stage=PREPARED, stash=None) if note is not None else _new_note(situation, wish)
+    begun = replace(note, stage=PREPARED, stash=None, size=device.size) if note is not None else _new_note(situation, wish)
     begun = replace(begun, mount=device.mounts[0]) if device.mounts else begun
     way = way_to_room(situation, wish)
     online = way == SHRINK_IT and begun.fs_type == BTRFS
@@ -401,8 +401,9 @@ def way_to_room(situation: Situation, wish: Wish) -> str:
         return DETACHED
     if found is None:
         raise RootOfTrustError(f"{device.path} has no file system that is known here.", "Use luks_container for an empty device.")
-    extended = situation.note is not None and device.size >= situation.note.size + ROOM
-    if extended or (found.size is not None and found.size <= device.size - ROOM):
+    # Only what is measured counts: since an earlier run made room, the file system may have been grown into it, at boot or by lvextend -r.
+    # Where its size cannot be known, only what this very run adds is surely free.
+    if found.size is not None and found.size <= device.size - ROOM:
         return ""
     can_grow = (situation.spare or 0) >= ROOM
     if wish.room in (AUTO, SHRINK_IT) and (found.type in EXT or found.type == BTRFS):
@@ -419,10 +420,27 @@ def way_to_room(situation: Situation, wish: Wish) -> str:
     if can_grow:
         return GROW_IT
     why = "which is no logical volume" if situation.spare is None else f"whose volume group has but {situation.spare // MIB} MiB free"
+    larger = "" if found.size is None else f"Make the device {ROOM // MIB} MiB larger, or c"
     raise RootOfTrustError(
         f"The {found.type} fills {device.path}, {why}.",
-        f"Make the device {ROOM // MIB} MiB larger, or choose room: header, which keeps the LUKS header in a file elsewhere.",
+        f"{larger or 'C'}hoose room: header, which keeps the LUKS header in a file elsewhere.",
     )
+
+
+def check_room(found: FileSystem | None, device: Device, planned: Device) -> None:
+    """The end of a device is written to only where the file system, measured once more, does not reach.
+
+    :param planned: the device as it was when the steps were planned.
+    :raises RootOfTrustError: if it may reach there.
+    """
+    if found is None:
+        raise RootOfTrustError(f"{device.path} does not show its file system any more.", "See what it has with blkid -p.")
+    end = found.size if found.size is not None else planned.size
+    if end > device.size - ROOM:
+        raise RootOfTrustError(
+            f"The {found.type} on {device.path} may reach to byte {end} of {device.size}, and the last {ROOM // MIB} MiB have to be free.",
+            "Run again: it was made larger a moment ago.",
+        )
 
 
 def target_size(device: Device) -> int:

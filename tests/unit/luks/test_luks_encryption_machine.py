@@ -52,8 +52,7 @@ PARTS = {
     "more slots": (128 * KIB, 512 * KIB),
     "rest": (512 * KIB, 16 * MIB),
 }
-HEAD, STASH, MOVED = 0, SIZE - plan.STASH_FROM_END, SIZE - plan.HEAD
-SMALL = SIZE - plan.ROOM
+HEAD, SMALL, MORE = 0, SIZE - plan.ROOM, 256 * MIB
 
 
 class Cut(BaseException):
@@ -72,6 +71,7 @@ class LuksHeader:
     :param work: the mode of a reencryption.
     :param data: the file system as it is once it is encrypted; before it is in the moved head.
     :param over: all is done, but for the last write of the header, which says so.
+    :param moved: where the head is until all is done.
     """
 
     uuid: str
@@ -81,6 +81,7 @@ class LuksHeader:
     tokens: dict[int, dict[str, Any]] = field(default_factory=dict)
     data: dict[str, Any] | None = None
     over: bool = False
+    moved: int = SIZE - plan.HEAD
 
 
 class World:
@@ -89,14 +90,13 @@ class World:
     def __init__(self, *, room: bool = False, mounted: bool = True, units: Sequence[str] = (), by_path: bool = False) -> None:
         self.version = 0
         self.truth: dict[str, Any] = {}  # what the file system has to give back, by part
-        self.size = SMALL if room else SIZE  # of the file system
+        self.device = SIZE
+        self.size = self.before = SMALL if room else SIZE  # of the file system, and before it was made smaller
         self.disk: dict[Any, Any] = {}
         for part in PARTS:
             self.disk[HEAD, part] = self.truth[part] = ("fs", part, 0)
-            self.disk[STASH, part] = self.disk[MOVED, part] = ("free", part)
         self.disk["body"] = self.truth["body"] = ("fs", "body", 0)
-        self.truth["tail"] = ("fs", "tail", 0)
-        self.disk["inner" if room else "tail"] = self.truth["tail"]
+        self.disk["tail", self.size] = self.truth["tail"] = ("fs", "tail", 0)  # what lies at its end
         self.uuid = UUID
         self.half = False  # resize2fs is in the middle of it
         self.unflushed: list[tuple[Any, Any]] = []
@@ -131,8 +131,8 @@ class World:
         self.tick()
         self.unflushed.append((place, self.disk.get(place)))
         self.disk[place] = content
-        if isinstance(place, tuple) and place[0] in (STASH, MOVED) and self.size == SIZE:
-            self.disk["tail"] = ("overwritten",)
+        if isinstance(place[0], int) and HEAD < place[0] < self.size:
+            self.disk["tail", self.size] = ("overwritten",)
 
     def flush(self) -> None:
         self.tick()
@@ -177,7 +177,17 @@ class World:
         elif part in PARTS:
             self.disk[where, part] = self.truth[part]
         else:
-            self.disk["body" if part == "body" else "inner" if self.size == SMALL else "tail"] = self.truth[part]
+            self.disk["body" if part == "body" else ("tail", self.size)] = self.truth[part]
+
+    def grow(self, device: int) -> None:
+        """The device is made larger (lvextend), and its file system with it (lvextend -r, or x-systemd.growfs at boot)."""
+        self.device = device
+        if self.mapping is None and self.mountable() and self.signature() is not None and not self.half and self.size < device:
+            self.size = device
+            self.disk["tail", device] = self.truth["tail"]
+            self.marks += 1
+            for part in ("super", "tail"):
+                self.change(HEAD, part)
 
     def mount(self, source: str) -> None:
         self.mounted = source
@@ -187,7 +197,7 @@ class World:
     def use(self, parts: Iterable[str]) -> None:
         header = self.headers[self.mapping] if self.mounted != DEVICE and self.mapping else None
         for part in parts:
-            self.change(header if header is not None and header.data is not None else MOVED if header is not None else HEAD, part)
+            self.change(header if header is not None and header.data is not None else header.moved if header is not None else HEAD, part)
 
     def head(self, where: int) -> dict[str, Any]:
         return {part: self.disk.get((where, part)) for part in PARTS}
@@ -196,8 +206,7 @@ class World:
         return {part: self.truth[part] for part in PARTS}
 
     def right_body(self) -> bool:
-        tail = self.disk.get("inner" if self.size == SMALL else "tail")
-        return bool(self.disk["body"] == self.truth["body"] and tail == self.truth["tail"])
+        return bool(self.disk["body"] == self.truth["body"] and self.disk["tail", self.size] == self.truth["tail"])
 
     def mountable(self) -> bool:
         """Whether the kernel takes what is there for the file system, and fsck lets it pass."""
@@ -234,7 +243,7 @@ class World:
         opens = any(self.opening(secret) is not None for secret in (ALICE, BOB))
         if header.data is not None:
             return opens and header.data == self.truth
-        return opens and self.head(MOVED) == self.right_head() and self.right_body()
+        return opens and self.head(header.moved) == self.right_head() and self.right_body()
 
     # --- what must hold ----------------------------------------------------------------------------------------------
 
@@ -245,7 +254,8 @@ class World:
             self.torn_and_used() and {**self.head(HEAD), "boot": None} == {**self.right_head(), "boot": None} and self.right_body(),
         ]
         ways += [self.undo is not None and self.undo == {part: self.truth[part] for part in ("super", "rest")} and self.right_body()]
-        ways += [note.stash is not None and self.head(STASH) == self.right_head() and self.right_body() for note in self.notes.values()]
+        stashes = [note.stash for note in self.notes.values() if note.stash is not None]
+        ways += [self.head(stash.offset) == self.right_head() and self.right_body() for stash in stashes]
         header = self.header()
         ways += [header is not None and self.through(header)]
         if not any(ways):
@@ -264,7 +274,7 @@ class World:
                 raise Lost("What is encrypted is not the data.")
             header.data = dict(self.truth)
             for part in PARTS:
-                self.disk[MOVED, part] = ("free", part)
+                self.disk[header.moved, part] = ("free", part)
         header.key += header.work == "reencrypt"
         header.over = not written
         header.work = None if written else header.work
@@ -279,7 +289,7 @@ class Disk:
 
     def digest(self, _path: str, offset: int, length: int) -> str:
         world = self.world
-        start = max(base for base in (HEAD, STASH, MOVED) if base <= offset)
+        start = max(place[0] for place in world.disk if isinstance(place[0], int) and place[0] <= offset)
         parts = [part for part, (first, end) in PARTS.items() if first < offset - start + length and end > offset - start]
         # The same content is the same wherever it is.
         return repr([world.disk.get((start, part), ("other",)) for part in parts])
@@ -290,7 +300,7 @@ class Disk:
         self.world.flush()
 
     def superblock(self, _path: str, offset: int, _kind: str) -> Superblock | None:
-        found = self.world.disk[offset, "super"]
+        found = self.world.disk.get((offset, "super"), ("free",))
         return Superblock(self.world.uuid, repr(found).encode(), True) if found[0] == "fs" else None
 
     def metadata(self, _path: str) -> dict[str, Any]:
@@ -303,7 +313,7 @@ class Disk:
             segments["9"] = {"flags": ["backup-final"]}
             config["requirements"] = {"mandatory": ["online-reencrypt-v2"]}
         if header.work == "encrypt" and not header.over:
-            segments["2"] = {"flags": ["backup-moved-segment"], "offset": str(MOVED), "size": str(plan.HEAD)}
+            segments["2"] = {"flags": ["backup-moved-segment"], "offset": str(header.moved), "size": str(plan.HEAD)}
         digests = {str(header.key): {"digest": f"key {header.key}", "segments": ["0", "9"] if header.over else ["0"]}}
         if header.work and not header.over:
             digests[str(header.key + 1)] = {
@@ -349,7 +359,7 @@ class Programs:
             header = Header("luks2", found.uuid, "", "", 1, "", 512, 512, 0, slots, (), (Segment(0, "crypt", 0, None),), work=work)
         holders = (Holder("dm-0", NAME, f"CRYPT-LUKS2-{world.mapping.replace('-', '')}-{NAME}"),) if world.mapping else ()
         mounts = (Mount(world.mounted, TARGET, "ext4", ("rw",)),) if world.mounted else ()
-        return Device(DEVICE, SIZE, True, False, header, None if header else world.signature(), holders, mounts)
+        return Device(DEVICE, world.device, True, False, header, None if header else world.signature(), holders, mounts)
 
     # cryptsetup
 
@@ -365,12 +375,13 @@ class Programs:
     def initialise(self, _device: str, secret: Secret, _options: Sequence[str], _folder: str) -> None:
         """The moved head and the header are written without a flush between them."""
         world = self.world
-        if not world.whole() or world.mounted or world.mapping or world.size != SMALL:
+        if not world.whole() or world.mounted or world.mapping or world.size > world.device - plan.ROOM:
             raise Lost("A header is written over what is not ready for it.")
         uuid = f"{len(world.headers):08d}-2222-4333-8444-555555555555"
-        world.headers[uuid] = LuksHeader(uuid, {0: secret})
+        moved = world.device - plan.HEAD
+        world.headers[uuid] = LuksHeader(uuid, {0: secret}, moved=moved)
         for part in PARTS:
-            world.put((MOVED, part), world.disk[HEAD, part])
+            world.put((moved, part), world.disk[HEAD, part])
         for part in PARTS:
             world.put((HEAD, part), ("luks", uuid, part))
         world.flush()
@@ -500,7 +511,7 @@ class Ext(Programs):
 
     def shrink(self, _path: str, size: int, _undo: str) -> None:
         world = self.world
-        assert size == SMALL
+        assert size == world.device - plan.ROOM
         world.tick()
         world.undo = None
         world.tick()
@@ -508,9 +519,9 @@ class Ext(Programs):
         world.half = True
         for part in ("super", "rest"):
             world.put((HEAD, part), ("fs", part, "half"))
-        world.put("inner", world.disk["tail"])
+        world.put(("tail", size), world.disk["tail", world.size])
         world.tick()
-        world.half, world.size = False, SMALL
+        world.half, world.before, world.size = False, world.size, size
         world.unflushed = []
         for part in ("super", "rest"):
             world.change(HEAD, part)
@@ -525,11 +536,12 @@ class Ext(Programs):
             raise ToolFailed("There is no undo file.")
         for part, content in world.undo.items():
             world.put((HEAD, part), content)
-        if world.size == SMALL:  # a whole shrink is taken back
+        if world.size != world.before:  # a whole shrink is taken back
             if any(world.truth[part] != content for part, content in world.shrunk.items()):
                 raise Lost("What has been written since the file system was made smaller is overwritten.")
             world.truth.update(world.undo)
-            world.size, world.disk["tail"] = SIZE, world.disk["inner"]
+            world.disk["tail", world.before] = world.disk["tail", world.size]
+            world.size = world.before
         world.half = False
         world.flush()
         self.forget("undo")
@@ -653,7 +665,17 @@ class Host:
 # --- each place where it may be cut ------------------------------------------------------------------------------------
 
 FIRST = Wish(DEVICE, name=NAME, secret=ALICE, stop_units=("app.service",))
-KINDS = ("kill", "kill, used", "kill, boot", "all written", "nothing unflushed", "every other part", "the others", "the latest")
+KINDS = (
+    "kill",
+    "kill, used",
+    "kill, boot",
+    "kill, grown",
+    "all written",
+    "nothing unflushed",
+    "every other part",
+    "the others",
+    "the latest",
+)
 CASES = [
     {"room": room, "mounted": mounted, "units": units, "by_path": by_path}
     for room in (False, True)
@@ -667,9 +689,11 @@ def end_run(world: World, kind: str) -> None:
     world.kill()
     if kind == "kill, used":
         administrator(world)
-    elif kind == "kill, boot":
+    elif kind in ("kill, boot", "kill, grown"):
         world.power_off(lambda: True)
         world.boot()
+        if kind == "kill, grown" and world.header() is None:
+            world.grow(SIZE + MORE)
 
 
 def power_cut(world: World, kind: str) -> None:
@@ -792,6 +816,51 @@ def test_what_was_mounted_in_the_middle_of_its_shrinking_is_left_to_a_person(mon
         host.is_at_goal(FIRST, True, ())
         return
     raise AssertionError("No cut was in the middle of it.")
+
+
+def test_a_file_system_that_grows_while_it_is_away_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(room=True)
+    host = Host(world, monkeypatch)
+
+    def unmount(_programs: Programs, _target: str) -> None:
+        world.mounted = None
+        world.grow(SIZE)
+
+    monkeypatch.setattr(Programs, "unmount", unmount)
+    with pytest.raises(RootOfTrustError, match="may reach to byte"):
+        host.once(FIRST)
+    assert world.whole() and world.mounted == DEVICE and not world.notes
+    monkeypatch.undo()
+    host = Host(world, monkeypatch)
+    host.finish(FIRST)
+    host.is_at_goal(FIRST, True, ())
+
+
+class Strange(Disk):
+    """A file system whose superblock is not read here."""
+
+    def superblock(self, _path: str, _offset: int, _kind: str) -> None:
+        return None
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_a_copy_is_not_put_back_over_a_strange_file_system_that_may_have_been_in_use(used: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "Disk", Strange)
+    for after in places(lambda: (world := World(mounted=False), Host(world, monkeypatch), FIRST)):
+        world = World(mounted=False)
+        host = Host(world, monkeypatch)
+        host.cut(FIRST, after)
+        if any(note.stash for note in world.notes.values()):
+            break
+    world.power_off(lambda: True)
+    if not used:
+        host.finish(FIRST)
+        host.is_at_goal(FIRST, False, ())
+        return
+    administrator(world)
+    with pytest.raises(RootOfTrustError, match="It cannot be known whether"):
+        host.once(FIRST)
+    world.check()
 
 
 def stashed(monkeypatch: pytest.MonkeyPatch) -> tuple[World, Host]:
@@ -951,6 +1020,11 @@ class Encrypting(RuleBasedStateMachine):
                 world.mount(f"/dev/mapper/{NAME}")
         elif world.mountable():
             world.mount(DEVICE)
+
+    @precondition(lambda self: self.world.header() is None and not self.world.half)
+    @rule(device=st.sampled_from([SIZE, SIZE + MORE]))
+    def grow(self, device: int) -> None:
+        self.world.grow(max(device, self.world.device))
 
     @precondition(lambda self: self.world.mapping is None and self.world.mounted is None)
     @rule()

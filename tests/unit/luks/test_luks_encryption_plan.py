@@ -222,7 +222,7 @@ REFUSALS: list[tuple[str, Situation, dict[str, Any]]] = [
     (
         "The xfs fills /dev/vdb, which is no logical volume. Make the device 64 MiB larger, or choose room: header, which keeps the LUKS"
         " header in a file elsewhere.",
-        situation(plain(signature=replace(EXT4, type="xfs")), filesystem=FileSystem("xfs", UUID)),
+        situation(plain(signature=replace(EXT4, type="xfs")), filesystem=FileSystem("xfs", UUID, SIZE)),
         {},
     ),
     (
@@ -340,11 +340,49 @@ def test_a_copy_is_put_back_only_over_what_it_is_the_copy_of() -> None:
     assert "cannot be known whether the ext4" in refused(situation(note=STASHED, stash="unclear"))
 
 
+XFS = replace(EXT4, type="xfs")
+
+
 def test_a_volume_that_was_made_larger_is_not_made_larger_again() -> None:
-    extended = situation(
-        plain(size=SIZE + plan.ROOM, signature=replace(EXT4, type="xfs")), note=NOTE, filesystem=FileSystem("xfs", UUID), spare=0
-    )
+    extended = situation(plain(size=SIZE + plan.ROOM, signature=XFS), note=NOTE, filesystem=FileSystem("xfs", UUID, SIZE), spare=0)
     assert plan.EXTEND not in actions(extended, room="grow")
+    assert plan.EXTEND not in actions(replace(extended, note=None), room="grow"), "a failure has taken the note away"
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("ext4", plan.SHRINK), ("xfs", plan.EXTEND)])
+def test_a_file_system_that_was_grown_since_into_the_room_is_measured(kind: str, expected: str) -> None:
+    larger = SIZE + 4 * plan.ROOM
+    device = plain(size=larger, signature=replace(EXT4, type=kind))
+    found = situation(device, note=NOTE, filesystem=FileSystem(kind, UUID, larger, 100 * MIB if kind == "ext4" else None), spare=SIZE)
+    assert expected in actions(found)
+
+
+def test_where_the_size_is_not_known_only_what_this_run_adds_is_free() -> None:
+    device = plain(size=SIZE + plan.ROOM, signature=replace(EXT4, type="f2fs"))
+    found = situation(device, note=NOTE, filesystem=FileSystem("f2fs", UUID), spare=plan.ROOM)
+    assert plan.EXTEND in actions(found)
+    assert refused(replace(found, spare=0)).endswith("0 MiB free. Choose room: header, which keeps the LUKS header in a file elsewhere.")
+
+
+def test_the_end_of_a_device_is_written_to_only_where_the_file_system_does_not_reach() -> None:
+    device, unknown = plain(), FileSystem("f2fs", UUID)
+    plan.check_room(ROOMY, device, device)
+    plan.check_room(unknown, plain(size=SIZE + plan.ROOM), device)
+    refusals = [
+        (replace(ROOMY, size=SIZE - plan.ROOM + 1), device, "may reach to byte 1006632961 of 1073741824"),
+        (unknown, plain(size=SIZE + plan.ROOM - 1), "may reach to byte 1073741824"),
+        (None, device, "does not show its file system any more"),
+    ]
+    for found, now, message in refusals:
+        with pytest.raises(RootOfTrustError, match=message):
+            plan.check_room(found, now, device)
+
+
+def test_the_size_of_an_xfs() -> None:
+    block = bytearray(parse.SUPERBLOCK_END)
+    block[:16] = b"XFSB" + (4096).to_bytes(4, "big") + (75 * 1024).to_bytes(8, "big")
+    found = parse.parse_superblock(bytes(block), "xfs")
+    assert found is not None and found.size == 300 * MIB
 
 
 def test_a_plain_mount_under_a_detached_header_is_taken_away_first() -> None:
