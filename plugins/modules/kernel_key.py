@@ -106,7 +106,8 @@ options:
     description:
       - The file that keeps a trusted or encrypted key, mode 0400. A key that is not in the kernel is loaded from it. It is made only
         where neither the key nor a blob of it is there, and comes into its keyring when the blob is on the disk.
-      - A blob that is there is never overwritten, unless O(update) asks for it and the kernel has loaded what takes its place.
+      - A blob that is there is never overwritten, unless O(update) asks for it and the kernel has loaded what takes its place. Nor is it
+        overwritten, or another one made beside it, from a key that may be another one than it holds.
     type: path
   update:
     description:

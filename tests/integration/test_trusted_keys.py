@@ -117,6 +117,20 @@ def test_a_pcr_that_changes_is_named_and_the_key_sealed_anew_and_loaded(machine:
     )
 
 
+def test_a_key_that_somebody_has_made_by_hand_takes_no_blob_s_place(machine: Machine, bench: Bench) -> None:
+    stories(bench, key(BY_PCR))
+    before, update = digest(machine), {**BY_PCR, "update": True}
+    by_hand = shell(f"keyctl add trusted by-pcr 'new 32 keyhandle={PARENT}' @u")
+    other = {**BY_PCR, "alternatives": [{"blob": f"{FILES}/other.blob", "pcrs": [23]}]}
+    results = calls(bench, EXTEND, GONE, by_hand, key(update), key(other))
+    assert results[2]["rc"] == 0
+    for result in results[3:]:
+        refused(result, f"Nobody can tell whether {FILES}/by-pcr.blob holds trusted:by-pcr in @u")
+    assert digest(machine) == before
+    (loaded,) = stories(bench, RESET, GONE, key(BY_PCR))[2:]
+    assert loaded["steps"] == [f"Load trusted:by-pcr in @u from {FILES}/by-pcr.blob."]
+
+
 def test_the_key_is_the_same_after_it_was_sealed_anew(machine: Machine, bench: Bench) -> None:
     """What was encrypted under it before loads under it afterwards."""
     under = {**EVM, "master": "trusted:by-pcr"}

@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.files import atomic_write, sync_folder
+from ansible_collections.rootoftrust.linux.plugins.module_utils.core.runner import memory_folder
 
 MODE = 0o400
 LONGEST = 1 << 16  # bytes; the longest blob of today's kernels has 8.4 KB, the longest payload 32 KB
@@ -73,6 +75,27 @@ def remove(path: str) -> None:
         if os.path.lexists(name):
             os.unlink(name)
     sync_folder(os.path.dirname(path))
+
+
+def remember(serial: int, text: bytes) -> None:
+    """Note that the kernel has given out the key of this number as this text. It holds until the next boot, as the number does."""
+    descriptor = os.open(_notes(serial), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as stream:
+        stream.write(f"{hashlib.sha256(text).hexdigest()}\n")
+
+
+def is_remembered(serial: int, text: bytes) -> bool:
+    """Whether this text is noted of the key, by this very user."""
+    try:
+        descriptor = os.open(_notes(serial), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    with os.fdopen(descriptor, encoding="ascii") as stream:
+        return os.fstat(descriptor).st_uid == os.geteuid() and hashlib.sha256(text).hexdigest() in stream.read().split()
+
+
+def _notes(serial: int) -> str:
+    return os.path.join(memory_folder(), f"rootoftrust-kernel-key-{os.geteuid()}-{serial}")
 
 
 def _compare(path: str, data: bytes) -> bytes:

@@ -177,6 +177,8 @@ class Keys:
         if export is not None and export.text == sealed.text:
             return replace(blob, loads=True, same=True)
         alive = found.key is not None and not found.key.dead
+        if kind == TRUSTED and found.key is not None and alive and files.is_remembered(found.key.serial, sealed.text):
+            return replace(blob, same=True)
         if found.wanted.state != PRESENT or found.module or (kind == TRUSTED and alive):
             return blob  # a trusted key's blobs differ by nature, and to try one costs a call of the TPM
         if kind == ENCRYPTED:
@@ -366,7 +368,12 @@ class Keys:
         files.put_pending(blob.path)
 
     def _seal(self, serial: int, wanted: WantedKey, seal: SealOptions) -> bytes:
-        """Seal a key anew where it is, and its text then. The kernel has it in clear: nothing has to hold of what it was sealed to."""
+        """Seal a key anew where it is, and its text then. The kernel has it in clear: nothing has to hold of what it was sealed to.
+
+        From here on it is given out as another text. Both are noted: where this process ends before the file is written, nothing else tells
+        that the files hold this key.
+        """
+        files.remember(serial, self._text(serial, wanted))
         try:
             self._keyctl.update(serial, b"update " + self._sealing.resolved(seal).words("update", lock=False))
         except KeyctlError as error:
@@ -376,7 +383,9 @@ class Keys:
                 f"{wanted.name} cannot be sealed anew: it was made with migratable: false, or the TPM refuses keyhandle or keyauth.",
                 "Correct these, or make a new key under another name.",
             ) from None
-        return self._text(serial, wanted)
+        text = self._text(serial, wanted)
+        files.remember(serial, text)
+        return text
 
     def _serial(self, wanted: WantedKey) -> int:
         """The key in its place, which an earlier step may have put there."""

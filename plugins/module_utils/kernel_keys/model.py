@@ -194,7 +194,7 @@ class Blob:
     :param fault: why the content cannot be used; empty where it can.
     :param loads: whether the kernel loads it now; None where that was not tried.
     :param why: why it does not load.
-    :param same: whether it holds the key that is in the kernel; None where nobody can tell.
+    :param same: whether it holds the key that is in the kernel, which is or was given out as this text; None where nobody can tell.
     :param policy_now: what a blob sealed to the same PCRs now would tell, as ``Sealed.policy`` has it; None where it is not sealed to any,
         or they are to change while the key is there (pcrlock).
     """

@@ -700,15 +700,33 @@ def _plan_trusted(one: FoundKey, export: Sealed) -> list[Step]:
     steps: list[Step] = []
     if one.blobs:
         main = one.blobs[0]
-        differs = any(blob.same for blob in one.blobs[1:]) or _sealed_differently(wanted.seal, export)
+        others = [blob.sealed.text for blob in one.blobs[1:] if blob.sealed is not None]
+        differs = export.text in others or _sealed_differently(wanted.seal, export)
         differs = differs or main.policy_now not in (None, export.policy)
         anew = _seal_step(one, main) if differs else _export_step(one, main)
         steps += _plan_trusted_main(one, main, anew) if main.exists else [anew]
         steps += _plan_alternatives(one)
         steps += [_seal_step(one, blob) for blob in one.blobs[1:] if not blob.exists]
+        if steps:
+            _refuse_stranger(one)
     elif _sealed_differently(wanted.seal, export):
         raise RootOfTrustError(f"{wanted.subject} is sealed differently, and has no blob to be kept in.", "Give blob.")
     return steps
+
+
+def _strangers(one: FoundKey) -> list[Blob]:
+    """The blobs of a key that is in the kernel, where that was given out as none of them: they may hold another key."""
+    return [] if any(blob.same for blob in one.blobs) else [blob for blob in one.blobs if blob.exists and not blob.fault]
+
+
+def _refuse_stranger(one: FoundKey) -> None:
+    """A key that somebody has made by hand takes no blob's place, and comes to stand beside none."""
+    paths = ", ".join(blob.path for blob in _strangers(one))
+    if paths:
+        raise RootOfTrustError(
+            f"Nobody can tell whether {paths} holds {one.wanted.subject}, for that was not loaded from it. One of them could be lost.",
+            "Move it away to keep the key of the kernel, which is written anew then; or have that absent to load the blob.",
+        )
 
 
 def _plan_trusted_main(one: FoundKey, main: Blob, anew: Step) -> list[Step]:
@@ -835,9 +853,9 @@ def _warnings(one: FoundKey, to_come: Sequence[Step]) -> list[str]:
 def _warnings_of_blobs(one: FoundKey) -> list[str]:
     """Of a trusted key that is in the kernel."""
     wanted, told = one.wanted, []
-    unknown = not any(blob.same for blob in one.blobs)
+    strangers = _strangers(one)
     for blob in one.blobs:
-        if unknown and blob.exists and not blob.fault:
+        if blob in strangers:
             subject = wanted.subject
             told.append(f"{blob.path}: it is not the blob that {subject} was loaded from, and nobody can tell whether it is the same key.")
         if blob.exists and blob.fault and not wanted.update:

@@ -37,12 +37,13 @@ PLACE = Place("@u", 1)
 
 @dataclass(frozen=True)
 class Key:
-    """A key in the kernel: ``material`` is what it is worth; ``text`` is the blob that a trusted key came from."""
+    """A key in the kernel: ``material`` is what it is worth; ``text`` is what a trusted key is given out as, ``before`` what it was."""
 
     serial: int
     material: str
     master: str = ""
     text: str = ""
+    before: tuple[str, ...] = ()
     state: str = "valid"
     permissions: int = 0x3F010000
     expires: str = "perm"
@@ -150,7 +151,10 @@ class World:
         blob = Blob(at, True, sealed)
         if found.export is not None and found.export.text == sealed.text:
             return replace(blob, loads=True, same=True)
-        if found.wanted.state != PRESENT or (sealed.kind == TRUSTED and self.alive(found.wanted.name)):
+        alive = self.alive(found.wanted.name)
+        if alive is not None and text in alive.before:
+            return replace(blob, same=True)
+        if found.wanted.state != PRESENT or (sealed.kind == TRUSTED and alive):
             return blob
         why = self.why_not(text)
         if why == "no master":
@@ -221,14 +225,25 @@ class World:
         elif action == plan.EXPORT:
             self.overwrite(blob.path, self.export(name))
         elif action == plan.SEAL:
-            text = self.seal(self.keys[name].material, seal)
-            self.keys[name] = replace(self.keys[name], text=text)
+            text = self.seal_anew(name, seal)
             if blob.exists or blob.path == wanted.blobs[0].path:
                 self.overwrite(blob.path, text)
             else:
                 self.write_new(blob.path, text)
         else:
             raise AssertionError(action)
+
+    def seal_anew(self, name: str, seal: SealOptions) -> str:
+        """The part of it that the kernel does; the file is written afterwards."""
+        key = self.keys[name]
+        self.keys[name] = replace(key, text=self.seal(key.material, seal), before=(*key.before, key.text))
+        return self.keys[name].text
+
+    def by_hand(self, name: str) -> str:
+        """Somebody makes a trusted key without the module: what it is worth."""
+        number = next(self.numbers)
+        self.keys[name] = Key(number, f"m{number}", text=self.seal(f"m{number}", SealOptions()))
+        return self.keys[name].material
 
     def put(self, name: str, material: str, one: FoundKey, **more: str) -> None:
         wanted = one.wanted
@@ -258,14 +273,17 @@ class World:
         self.keys.clear()
         self.locked.clear()
 
-    def run(self, asked: list[dict[str, Any]], cut: int | None = None, watch: Any = None) -> list[str]:
-        """Carry out the plan, as far as a cut allows; its actions."""
+    def run(self, asked: list[dict[str, Any]], cut: int | None = None, watch: Any = None, within: bool = False) -> list[str]:
+        """Carry out the plan, as far as a cut allows, which may come within a step; its actions."""
         steps = plan.plan_keys(self.read(asked))
         plan.report_keys(self.read(asked), steps)
         for step in steps[:cut]:
             self.apply(step)
             if watch is not None:
                 watch(step)
+        if within and cut is not None and cut < len(steps) and steps[cut].action == plan.SEAL:
+            one, blob = steps[cut].detail
+            self.seal_anew(one.wanted.name, blob.wanted.seal)
         return [step.action for step in steps]
 
 

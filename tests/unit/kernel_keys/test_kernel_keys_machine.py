@@ -17,6 +17,7 @@ from tests.unit.kernel_keys.key_world import Refused, World, params
 
 MASTERS = ("kmk-a", "kmk-b")
 NAMES = ("e1", "e2")
+POLICIES = st.sampled_from([None, "aa", "bb"])
 PCRS = st.sampled_from([None, [7], [11]])
 CUTS = st.one_of(st.none(), st.integers(0, 6))
 
@@ -59,13 +60,18 @@ class Keys(RuleBasedStateMachine):
                 found[path] = text if sealed is None else text.split("|")[1]
         return found
 
+    def known(self, name: str) -> bool:
+        """Whether one of the files is a blob that the kernel has given of the key that it has."""
+        key = self.world.alive(name)
+        return key is not None and any(text in (key.text, *key.before) for text in self.world.files.values())
+
     def recoverable(self, text: str) -> bool:
         """Whether what a blob needs is still in the kernel or in a file. Else nobody can load it any more."""
         kind, dummy, at, worth = text.split("|")
         key = self.world.alive(at)
         return kind == "trusted" or worth in (key.material if key else "", self.world.files.get(f"/k/{at.partition(':')[2]}"))
 
-    def do(self, asked: list[dict[str, Any]], cut: int | None) -> None:
+    def do(self, asked: list[dict[str, Any]], cut: int | None, within: bool = False) -> None:
         world, before = self.world, self.kept()
         unreadable = [name for name, key in world.keys.items() if key.state == "valid" and world.export(name) is None]
         alive = {name: key.material for name, key in world.keys.items() if key.state == "valid"}
@@ -90,7 +96,7 @@ class Keys(RuleBasedStateMachine):
                 assert world.keys[step.detail[0].wanted.name].material == world.files[step.detail[1].path].split("|")[1]
 
         try:
-            world.run(asked, cut, watch)
+            world.run(asked, cut, watch, within)
         except (RootOfTrustError, Refused):
             if cut is None:
                 return
@@ -109,14 +115,21 @@ class Keys(RuleBasedStateMachine):
     def have_key(self, name: str, under: str, update: bool, blob: bool, cut: int | None, along: bool) -> None:
         self.do([*([master(under)] if along else []), encrypted(name, under, blob, update=update)], cut)
 
-    @rule(policy=st.sampled_from([None, "aa", "bb"]), other=st.sampled_from([None, "aa", "bb"]), update=st.booleans(), cut=CUTS)
-    def have_trusted(self, policy: str | None, other: str | None, update: bool, cut: int | None) -> None:
-        self.do([trusted(policy, other, update=update)], cut)
+    @rule(policy=POLICIES, other=POLICIES, update=st.booleans(), cut=CUTS, within=st.booleans())
+    def have_trusted(self, policy: str | None, other: str | None, update: bool, cut: int | None, within: bool) -> None:
+        asked, known = [trusted(policy, other, update=update)], self.known("trusted:t")
+        self.do(asked, cut, within)
+        assert not known or self.known("trusted:t"), "a cut makes nobody forget which key it is"
 
     @rule(pcrs=PCRS, other=PCRS, first=st.booleans(), update=st.booleans(), cut=CUTS)
     def have_one_that_locks(self, pcrs: list[int] | None, other: list[int] | None, first: bool, update: bool, cut: int | None) -> None:
         both = [locker(pcrs, other, update=update), params("b", type="trusted", length=32, blob="/k/b.blob", pcrs=[7, 11], update=update)]
         self.do(both if first else both[::-1], cut)
+
+    @rule(name=st.sampled_from(["trusted:t", "trusted:b"]))
+    def boot_and_make_one_by_hand(self, name: str) -> None:
+        self.world.boot()
+        self.world.by_hand(name)
 
     @rule(name=st.sampled_from(MASTERS), state=st.sampled_from(["absent", "revoked"]), cut=CUTS)
     def end_master(self, name: str, state: str, cut: int | None) -> None:

@@ -187,6 +187,42 @@ def test_pcrs_that_the_list_itself_extends_are_not_compared() -> None:
     assert plan.locked_pcrs([plan.wanted_key(other), plan.wanted_key(BY_PCRS)]) == {11}
 
 
+@pytest.mark.parametrize("change", [{"pcrs": [11]}, {"keyhandle": "0x2"}, {"alternatives": [{"blob": "/k/p.0", "pcrs": [0]}]}])
+def test_a_key_that_somebody_has_made_by_hand_takes_no_blob_s_place(change: dict[str, Any]) -> None:
+    world = World(pcrs="aa")
+    world.run([BY_PCRS])
+    lost = world.keys["trusted:p"].material
+    world.boot()
+    world.pcrs = "bb"
+    made = world.by_hand("trusted:p")
+    asked = {**BY_PCRS, "update": True, **change}
+    with pytest.raises(RootOfTrustError, match="Nobody can tell whether /k/p holds trusted:p in @u") as refused:
+        actions(world, asked)
+    kept = world.files.pop("/k/p")
+    assert "Move it away to keep the key of the kernel" in refused.value.remedy
+    world.run([asked])
+    assert (actions(world, asked), world.files["/k/p"].split("|")[1]) == ([], made)
+    del world.keys["trusted:p"]
+    world.files = {"/k/p": kept}
+    world.pcrs = "aa"
+    world.run([asked])
+    assert world.keys["trusted:p"].material == lost
+
+
+@pytest.mark.parametrize("cut", range(3))
+@pytest.mark.parametrize("lose", [None, "/k/p", "/k/p.0"])
+def test_a_cut_within_a_seal_leaves_no_doubt_which_key_it_is(cut: int, lose: str | None) -> None:
+    world, both = World(pcrs="aa"), {**BY_PCRS, "update": True, "alternatives": [{"blob": "/k/p.0", "pcrs": [0]}]}
+    world.run([both])
+    world.pcrs = "bb"
+    assert actions(world, both) == [plan.SEAL, plan.SEAL]
+    world.run([both], cut, within=True)
+    world.files.pop(lose or "", None)
+    world.run([both])
+    assert actions(world, both) == []
+    assert {text.split("|")[1] for text in world.files.values()} == {world.keys["trusted:p"].material}
+
+
 LOCKER = {**T, "description": "l", "blob": "/k/l", "pcrlock": 11}
 LOCKED: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
     "its own lock": ([LOCKER], [{**LOCKER, "pcrs": [7, 11], "update": True}]),
