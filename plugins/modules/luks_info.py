@@ -32,6 +32,10 @@ options:
     description:
       - The detached header, where the volume has one, or is to have one. With a file that is not there the volume has none.
     type: path
+  mount:
+    description:
+      - Where it is to be mounted. The line of fstab for that place is told also where nothing is mounted there now.
+    type: path
   backups:
     description: Files that should be backups of the header.
     type: list
@@ -52,6 +56,9 @@ options:
         type: str
       header:
         description: As O(header).
+        type: path
+      mount:
+        description: As O(mount).
         type: path
       backups:
         description: As O(backups).
@@ -236,7 +243,7 @@ devices:
       type: list
       elements: str
     fstab:
-      description: Lines of fstab for its mount points, with C(source), C(target), C(type) and C(options).
+      description: Lines of fstab for its mount points and for O(mount), with C(source), C(target), C(type) and C(options).
       type: list
       elements: dict
     crypttab:
@@ -245,8 +252,8 @@ devices:
       elements: dict
     backups:
       description:
-        - The files that should be backups, with C(path), C(usable), C(fault), C(uuid), C(digest), and C(matches), whether
-          it is one of the header as it is now.
+        - The files that should be backups, with C(path), C(usable), C(fault), C(uuid), C(digest), C(data_offset), which is 0
+          for a detached header, and C(matches), whether it is one of the header as it is now.
       type: list
       elements: dict
 """

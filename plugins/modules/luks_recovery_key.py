@@ -49,6 +49,12 @@ options:
       - A word of yours, V(1) if left out. With another than the one that is there, a new key is made, and then the keyslot of the
         old one is removed; its ciphertext stays, for a header backup of its time is opened by it.
     type: str
+  keep_older:
+    description:
+      - Leave the keyslots of other versions as they are, until the ciphertext of this one is where it is to be kept. A later run
+        without this removes them.
+    type: bool
+    default: false
   recipients:
     description:
       - OpenPGP public keys of those who may read it, each in ASCII armour. Needed with O(state=present).
@@ -138,6 +144,10 @@ options:
       version:
         description: As O(version).
         type: str
+      keep_older:
+        description: As O(keep_older).
+        type: bool
+        default: false
       recipients:
         description: As O(recipients).
         type: list

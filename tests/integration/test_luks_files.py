@@ -169,6 +169,7 @@ def test_a_volume_is_told_as_cryptsetup_tells_it(host: Host, kind: str) -> None:
     assert header["cipher"].split("-")[0] in dumped
     assert [(entry["line"], entry["name"]) for entry in told["crypttab"]] == [(2, "a"), (3, "b")]
     assert [(item["usable"], item["matches"]) for item in told["backups"]] == [(True, True), (False, False), (False, False)]
+    assert [item["data_offset"] for item in told["backups"]] == [header["data_offset"], None, None]
     if kind == "luks2":
         assert told["digest"] == hashlib.sha256(backup.read_bytes()).hexdigest()
     assert (told["mapping"], told["mounts"], told["holders"], told["signature"], told["reencryption"]) == (None, [], [], None, None)
@@ -184,8 +185,11 @@ def test_a_detached_header(host: Host) -> None:
         path.write_bytes(b"")
         os.truncate(path, 17 * 1024 * 1024)
     host.cryptsetup("luksFormat", *CHEAP["luks2"], "--header", header, "--key-file", host.key, data)
-    (told,) = host.good("luks_info", device=data, header=header)["devices"]
+    backup = host.folder / "backup"
+    host.cryptsetup("luksHeaderBackup", header, "--header-backup-file", backup)
+    (told,) = host.good("luks_info", device=data, header=header, backups=[str(backup)])["devices"]
     assert (told["luks"], told["header"]["data_offset"], told["header_path"], told["path"]) == (True, 0, str(header), str(data))
+    assert (told["backups"][0]["data_offset"], told["backups"][0]["matches"]) == (0, True)
     assert host.good("luks_info", device=data)["devices"][0]["luks"] is False
     # One that is still to be made is none; or it is lost, and that is told.
     header.unlink()

@@ -38,6 +38,7 @@ LOOK_OPTIONS: dict[str, dict[str, Any]] = {
     "device": {"type": "str"},
     "name": {"type": "str"},
     "header": {"type": "path"},
+    "mount": {"type": "path"},
     "backups": {"type": "list", "elements": "path", "default": []},
 }
 BACKUP_OPTIONS: dict[str, dict[str, Any]] = {"device": {"type": "str"}, "header": {"type": "path"}}
@@ -141,6 +142,7 @@ RECOVERY_OPTIONS: dict[str, dict[str, Any]] = {
     "state": {"type": "str", "choices": [PRESENT, ABSENT], "default": PRESENT},
     "name": {"type": "str", "default": "recovery"},
     "version": {"type": "str"},
+    "keep_older": {"type": "bool", "default": False, "no_log": False},
     "recipients": {"type": "list", "elements": "str"},
     "folder": {"type": "path", "default": "/var/lib/rootoftrust/luks_recovery"},
     **UNLOCK_OPTION,

@@ -97,6 +97,7 @@ class Wanted:
     :param kind: None where no secret is given: then the keyslot has to be there already, or is to go.
     :param keyslot: the number; None where any will do.
     :param count_tokens: a keyslot that only a TPM, a FIDO2 or PKCS#11 device or clevis can open counts as a way in.
+    :param keep_older: what has the name in another version stays.
     :param file: a key file that may be made, or the ciphertext of a recovery key.
     :param recipients: fingerprints of the recipients of a recovery key, sorted.
     :param faults: why nothing can be encrypted to some of them.
@@ -110,6 +111,7 @@ class Wanted:
     priority: str | None = None
     verify: bool = False
     count_tokens: bool = False
+    keep_older: bool = False
     file: str | None = None
     recipients: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
@@ -620,6 +622,8 @@ class _Course:
         """What else is known by the name goes, after the keyslot that stays is proven and named."""
         wanted = one.wanted
         others = [known for known in self.known if known.name == wanted.name and known is not keep]
+        if wanted.keep_older:
+            others = [known for known in others if known.pending is not None or known.version == wanted.version]
         if wanted.kind is None:  # a keyslot of which it is not known whether it is the one that opens stays
             others = [known for known in others if known.pending not in self.slots]
         foreign = _slots([known for known in self.known if known.name != wanted.name])

@@ -65,6 +65,7 @@ class RecoveryKeys(Keyslots):
             keyslot=params.get("keyslot"),
             priority=params.get("priority"),
             count_tokens=bool(params.get("count_tokens")),
+            keep_older=bool(params.get("keep_older")),
             file=os.path.join(params["folder"], f"{uuid}-{params['name']}-{version}.asc"),
             recipients=tuple(sorted({one.fingerprint for one in recipients})),
             faults=faults(recipients),

@@ -43,7 +43,7 @@ class Volumes:
     def look(self, volumes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The result of luks_info.
 
-        :param volumes: for each its ``device``, ``name``, detached ``header`` and ``backups``.
+        :param volumes: for each its ``device``, ``name``, detached ``header``, ``mount`` and ``backups``.
         """
         warnings: list[str] = []
         return {"devices": [self._look_at(volume, warnings) for volume in volumes], "warnings": warnings}
@@ -64,6 +64,7 @@ class Volumes:
                 f"There is no {at}, and {path} shows nothing that is known: if it is encrypted, restore a backup of its header."
             )
         mapping = open_form(holders, header.uuid) if header else None
+        targets = {mount.target for mount in mounts} | {volume["device"], volume.get("mount") or ""}
         return {
             "device": volume["device"],
             "path": path,
@@ -81,9 +82,9 @@ class Volumes:
             "holders": [asdict(holder) for holder in holders],
             "mounts": [asdict(mount) for mount in mounts],
             "swaps": swaps,
-            "fstab": [asdict(line) for line in self._places.listed({mount.target for mount in mounts} | {volume["device"]})],
+            "fstab": [asdict(line) for line in self._places.listed(targets)],
             "crypttab": self._lines_of(path, header),
-            "backups": [_backup(backup, digest["digest"]) for backup in volume.get("backups") or ()],
+            "backups": [self._backup(backup, digest["digest"]) for backup in volume.get("backups") or ()],
         }
 
     def _header(self, at: str, path: str) -> Header | None:
@@ -99,6 +100,25 @@ class Volumes:
             return None
         running = bool(name) and self._systemd.background(str(name)).active
         return {**asdict(progress), "percent": progress.percent, "running": running}
+
+    def _backup(self, path: str, digest: str | None) -> dict[str, Any]:
+        try:
+            size(path)
+            area, found = header_digest(path)
+        except RootOfTrustError as error:
+            return {
+                "path": path, "usable": False, "fault": error.message, "uuid": None, "digest": None, "data_offset": None, "matches": False
+            }  # fmt: skip
+        header = self._cryptsetup.header(path)
+        return {
+            "path": path,
+            "usable": True,
+            "fault": "",
+            "uuid": area.uuid,
+            "digest": found,
+            "data_offset": header.data_offset if header else None,
+            "matches": found == digest,
+        }
 
     def _records(self, at: str, header: Header | None) -> list[dict[str, Any]]:
         """The tokens in which the modules of this collection keep names and versions."""
@@ -140,12 +160,3 @@ def _digest(path: str) -> dict[str, Any]:
     except Malformed:
         return {"digest": None, "header_size": None}
     return {"digest": digest, "header_size": area.length}
-
-
-def _backup(path: str, digest: str | None) -> dict[str, Any]:
-    try:
-        size(path)
-        area, found = header_digest(path)
-    except RootOfTrustError as error:
-        return {"path": path, "usable": False, "fault": error.message, "uuid": None, "digest": None, "matches": False}
-    return {"path": path, "usable": True, "fault": "", "uuid": area.uuid, "digest": found, "matches": found == digest}

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -48,3 +49,22 @@ def test_the_digest_of_one_to_be_made_nobody_knows() -> None:
     due = asked(sha256="of an old one")
     (key,) = plan.report_recovery([due], keyslots.plan_keyslots([due]))["recovery_keys"]
     assert (key["keyslot"], key["sha256"]) == (31, None)
+
+
+def test_the_one_of_another_version_stays_until_the_new_one_is_kept() -> None:
+    old = keyslots.Known(0, "recovery", "1", keyslots.RECOVERY, (31,), None, "ab", (GOOD,))
+    due = asked(known=(old,))
+    due = replace(due, wanted=replace(due.wanted, version="2"))
+    removing = [step.sentence for step in keyslots.plan_keyslots([due]) if "Remove keyslot 31" in step.sentence]
+    assert len(removing) == 1, "else the next line says nothing"
+    kept = replace(due, wanted=replace(due.wanted, keep_older=True))
+    sentences = [step.sentence for step in keyslots.plan_keyslots([kept])]
+    assert any("Add keyslot 30" in sentence for sentence in sentences)
+    assert not any("keyslot 31" in sentence for sentence in sentences)
+    new = keyslots.Known(1, "recovery", "2", keyslots.RECOVERY, (30,), None, "cd", (GOOD,))
+    both = replace(kept, volume=replace(kept.volume, known=(old, new), header=replace(kept.volume.header, keyslots=(
+        *kept.volume.header.keyslots, Keyslot(30, "luks2", "normal", 512)
+    ))), facts=replace(kept.facts, sha256="cd"))  # fmt: skip
+    assert keyslots.plan_keyslots([both]) == [], "both are there, and a further run leaves them"
+    (going, *dummy) = keyslots.plan_keyslots([replace(both, wanted=replace(both.wanted, keep_older=False))])
+    assert going.sentence.startswith("Remove keyslot 31")

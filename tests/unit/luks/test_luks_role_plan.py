@@ -23,6 +23,10 @@ ASKED = (
     "__luks_mappings",
     "__luks_keyslots",
     "__luks_volumes",
+    "__luks_tried_tokens",
+    "__luks_other_tokens",
+    "__luks_recoveries",
+    "__luks_superseding",
     "__luks_waiting",
     "__luks_unlocks",
     "__luks_stopping",
@@ -67,10 +71,16 @@ def seen(*records: dict[str, Any], working: bool | None = None, tokens: Sequence
 
 def plain(*options: str) -> dict[str, Any]:
     fstab = [{"target": "/home", "source": "LABEL=home", "options": list(options)}]
-    found = {"type": "ext4", "uuid": "abcd"}
+    found = {"type": "ext4", "uuid": "abcd", "label": "home"}
     return seen(luks=False, header=None, signature=found, inside=None, mapping=None, fstab=fstab)
 
 
+def elsewhere(source: str) -> dict[str, Any]:
+    """A plain file system that is not mounted, where fstab has a line for its place."""
+    return {**plain("nodev"), "mounts": [], "fstab": [{"target": "/home", "source": source, "options": ["nodev"]}]}
+
+
+TPM = {"type": "systemd-tpm2", "tpm2_pcrs": [7], "tpm2_pin": False, "keyslots": [2]}
 TOKEN = {"pkcs11": {"uri": "pkcs11:token=a"}}
 GOING: dict[str, Any] = {"passphrase": {"keep": False}, "key_file": {}}
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
@@ -79,6 +89,9 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "a security token": ({**HOME, "unlock": TOKEN, "crypttab_options": ["tries=2"]}, seen(PASSPHRASE), {}),
     "plain": (HOME, plain("nodev"), {}),
     "plain, no boot waits for it": (HOME, plain("nodev", "nofail"), {}),
+    "to be formatted": ({**HOME, "device": "/dev/sda3", "method": "format", "wipe": ["ext4"]}, elsewhere("LABEL=home"), {}),
+    "to be formatted, for another": ({**HOME, "device": "/dev/sda3", "method": "format", "wipe": ["ext4"]}, elsewhere("UUID=1"), {}),
+    "closed": (HOME, seen(KEY_FILE, PASSPHRASE, mounts=[]), {}),
     "a PIN is needed": ({**HOME, "unlock": {"key_file": {}, **TOKEN}}, seen(KEY_FILE, PASSPHRASE), {}),
     "a PIN is at hand": ({**HOME, "unlock": {"key_file": {}, **TOKEN}}, seen(KEY_FILE), {"luks_secrets": {"home": {"pkcs11_pin": "1"}}}),
     "at work, left alone": (HOME, seen(working=True), {"luks_wait": False}),
@@ -96,7 +109,24 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     ),
     "a number as text": (
         {**HOME, "unlock": {"tpm2": {"pcrs": ["7"]}}},
-        seen(PASSPHRASE, tokens=[{"type": "systemd-tpm2", "tpm2_pcrs": [7], "tpm2_pin": False, "keyslots": [2]}]),
+        seen(PASSPHRASE, tokens=[TPM]),
+        {},
+    ),
+    "a TPM that is in": ({**HOME, "unlock": {"tpm2": {"pcrs": [7]}}}, seen(PASSPHRASE, tokens=[TPM]), {}),
+    "a TPM that is in, to be tried": (
+        {**HOME, "unlock": {"tpm2": {"pcrs": [7]}}},
+        seen(PASSPHRASE, tokens=[TPM]),
+        {"luks_try_tokens": True},
+    ),
+    "passphrase beside a TPM": (
+        {**HOME, "unlock": {"tpm2": {"pcrs": [7]}, "passphrase": {"keep": False}}, "recovery": RECOVERY},
+        seen(PASSPHRASE, KEPT, tokens=[TPM]),
+        {},
+    ),
+    "another recovery key": ({**HOME, "recovery": {**RECOVERY, "version": "2"}}, seen(KEY_FILE, PASSPHRASE, KEPT), {}),
+    "a second recovery key": (
+        {**HOME, "recovery": {**RECOVERY, "version": "2"}},
+        seen(KEY_FILE, PASSPHRASE, {**KEPT, "version": "2", "keyslots": ["29"]}, KEPT),
         {},
     ),
     "only a PIN, plain": (HOME, plain("nodev"), {"luks_secrets": {"home": {"tpm2_pin": "1"}}}),
@@ -248,7 +278,17 @@ def test_a_passphrase_that_was_removed_opens_nothing(made: dict[str, dict[str, A
 def test_a_boot_goes_on_without_what_is_about_to_be_encrypted(made: dict[str, dict[str, Any]]) -> None:
     line = {"mount": "/home", "uuid": "abcd", "type": "ext4", "options": ["nodev", "nofail", "x-systemd.device-timeout=90s"]}
     assert made["plain"]["__luks_stopping"] == [line]
-    assert [made[case]["__luks_stopping"] for case in ("plain, no boot waits for it", "all is there")] == [[], []]
+    assert made["to be formatted"]["__luks_stopping"] == [line]
+    assert [made[case]["__luks_stopping"] for case in ("plain, no boot waits for it", "all is there", "to be formatted, for another")] == [
+        [],
+        [],
+        [],
+    ]
+
+
+def test_what_is_not_mounted_keeps_the_options_of_its_line(made: dict[str, dict[str, Any]]) -> None:
+    (place,) = made["closed"]["__luks_mounts"]
+    assert (place["mounted"], place["options"][0]) == (False, "nodev")
 
 
 def test_the_passphrase_goes_when_the_recovery_key_is_there(made: dict[str, dict[str, Any]]) -> None:
@@ -260,3 +300,19 @@ def test_the_passphrase_goes_when_the_recovery_key_is_there(made: dict[str, dict
 def test_a_security_token_is_tried_where_its_pin_is_at_hand(made: dict[str, dict[str, Any]]) -> None:
     assert [token["kind"] for token in made["a PIN is at hand"]["__luks_provable_tokens"]] == ["pkcs11"]
     assert made["a PIN is needed"]["__luks_provable_tokens"] == []
+
+
+def test_tokens_are_tried_where_something_is_due_or_that_is_asked_for(made: dict[str, dict[str, Any]]) -> None:
+    told = {case: made[case] for case in ("a TPM that is in", "a TPM that is in, to be tried", "passphrase beside a TPM")}
+    assert [[token["kind"] for token in one["__luks_tried_tokens"]] for one in told.values()] == [[], ["tpm2"], ["tpm2"]]
+    assert [len(one["__luks_other_tokens"]) for one in told.values()] == [1, 0, 0]
+    assert told["a TPM that is in, to be tried"]["__luks_due"] == ["home"], "a dead one is enrolled by a secret"
+
+
+def test_a_recovery_key_goes_when_the_one_in_its_place_is_in_escrow(made: dict[str, dict[str, Any]]) -> None:
+    assert [one["version"] for one in made["a second recovery key"]["__luks_superseding"]] == ["2"]
+    assert [one["keep_older"] for one in made["a second recovery key"]["__luks_superseding"]] == [False]
+    assert [one["keep_older"] for one in made["a second recovery key"]["__luks_recoveries"]] == [True]
+    assert made["passphrase can be removed"]["__luks_superseding"] == []
+    (said,) = made["another recovery key"]["__luks_waiting"]
+    assert "the removal of recovery key 1, once the recovery key is in escrow" in said
