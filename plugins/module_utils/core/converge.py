@@ -52,7 +52,7 @@ def converge(
     try:
         current = read(desired)
         steps = list(plan(current, desired))
-        result: dict[str, Any] = {"changed": bool(steps), "steps": [step.sentence for step in steps], "diff": diff(steps)}
+        result: dict[str, Any] = {"changed": bool(steps), "steps": plain([step.sentence for step in steps]), "diff": diff(steps)}
         if module.check_mode or not steps:
             module.exit_json(**result, **_told(module, report(current, steps)))
         left = list(steps)
@@ -83,7 +83,7 @@ def observe(module: Module, look: Callable[[], Mapping[str, Any]]) -> None:
 def _told(module: Module, result: Mapping[str, Any]) -> dict[str, Any]:
     """A module's own result as plain values; its ``warnings``, a list of sentences, go the way that Ansible has for them."""
     for warning in result.get("warnings", ()):
-        module.warn(warning)
+        module.warn(plain(warning))
     return {name: plain(value) for name, value in result.items() if name != "warnings"}
 
 
@@ -95,6 +95,7 @@ def _fail(module: Module, error: Exception, done: Sequence[Step], left: Sequence
     message = str(error)
     if left:
         message = f"{left[0].sentence.rstrip('.')}: {message}"
-        facts["step_failed"] = left[0].sentence
-        facts["steps_left"] = [step.sentence for step in left[1:]]
-    module.fail_json(msg=message, changed=bool(done), steps=[step.sentence for step in done], diff=diff(done), **facts)
+        facts["step_failed"] = plain(left[0].sentence)
+        facts["steps_left"] = plain([step.sentence for step in left[1:]])
+    steps = plain([step.sentence for step in done])
+    module.fail_json(msg=plain(message), changed=bool(done), steps=steps, diff=diff(done), **facts)

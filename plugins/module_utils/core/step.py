@@ -35,18 +35,23 @@ class Step:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON can carry it and a person may see it: secrets masked, sets sorted, tuples as lists."""
+    """A value as JSON can carry it and a person may see it: secrets masked, sets sorted, tuples as lists, text in UTF-8.
+
+    Bytes that were none are kept by surrogates as long as text is compared; Ansible would refuse a result with one in it.
+    """
     if isinstance(value, Secret):
         return MASK
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {plain(str(key)): plain(item) for key, item in value.items()}
     if isinstance(value, (set, frozenset)):
         return sorted(plain(item) for item in value)
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if value is None or isinstance(value, (bool, int, float)):
         return value
-    return str(value)
+    return plain(str(value))
 
 
 def diff(steps: Iterable[Step]) -> dict[str, Any]:
@@ -58,7 +63,7 @@ def diff(steps: Iterable[Step]) -> dict[str, Any]:
     after: dict[str, dict[str, Any]] = {}
     for step in steps:
         for name, value in step.before.items():
-            before.setdefault(step.subject, {}).setdefault(name, plain(value))
+            before.setdefault(step.subject, {}).setdefault(name, value)
         for name, value in step.after.items():
-            after.setdefault(step.subject, {})[name] = plain(value)
-    return {"before": before, "after": after}
+            after.setdefault(step.subject, {})[name] = value
+    return {"before": plain(before), "after": plain(after)}

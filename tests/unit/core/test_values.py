@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import stat
@@ -56,6 +57,13 @@ def test_the_diff_takes_the_first_before_and_the_last_after() -> None:
         "before": {"k": {"size": 1024, "mode": "0644"}},
         "after": {"k": {"size": 3072, "mode": "0600"}, "l": {"label": "***"}},
     }
+
+
+def test_text_that_was_no_utf_8_can_be_told() -> None:
+    """As the user ID of an old key may be: Ansible refuses a result that has a surrogate in it."""
+    latin = b"J\xf6rg \xc3\xb6".decode("utf-8", "surrogateescape")
+    assert plain({latin: [latin, {latin}, Path(latin)]}) == {"J\ufffdrg ö": ["J\ufffdrg ö", ["J\ufffdrg ö"], "J\ufffdrg ö"]}
+    json.dumps(diff([Step(latin, "", latin, {latin: latin}, {latin: latin})]), ensure_ascii=False).encode("utf-8")
 
 
 def test_plain_values() -> None:
