@@ -19,7 +19,8 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.core.secret impo
 from ansible_collections.rootoftrust.linux.plugins.module_utils.gpg.account import Account
 from ansible_collections.rootoftrust.linux.plugins.module_utils.gpg.parse import created, explain, importable, imported, parse_status
 
-# gpg ends with 2 where it is given no key at all, or is asked for one that it does not have, and says so by showing none.
+# gpg ends with 2 where it is given no key at all, or is asked for one that it does not have, and says so by showing none. A list of all
+# keys that ends so is not whole.
 SHOWN, NONE = 0, 2
 MESSAGE, SECRET_KEY = b"-----BEGIN PGP MESSAGE-----", b"-----BEGIN PGP PRIVATE KEY BLOCK-----"
 # Seconds. An RSA key of 4096 bits takes a minute where all is emulated; a pool that is not ready blocks longer than that.
@@ -107,9 +108,20 @@ class Keyring:
     # ----------------------------------------------------------------------------------------------------------- looking
 
     def keys(self) -> str:
-        """All keys, as ``--with-colons`` has them."""
+        """All keys, as ``--with-colons`` has them.
+
+        :raises RootOfTrustError: if gpg cannot read them all; one that is not seen would be made again.
+        """
         argv = [*self._argv(), "--with-colons", "--fixed-list-mode", "--with-keygrip", "--with-secret", "--list-keys"]
-        return self._start(argv, ok=(SHOWN, NONE), timeout=WORKING).text
+        done = self._start(argv, ok=None, timeout=WORKING)
+        if done.rc != SHOWN:
+            message, dummy = explain([], done.error_text)
+            raise RootOfTrustError(
+                f"The keyring in {self._home} cannot be read. {message}",
+                "See to the owner, the permissions and the content of the files in it.",
+                {"rc": done.rc, "stderr": done.error_text},
+            )
+        return done.text
 
     def signatures(self, fingerprint: str) -> str:
         """A key with the signatures on it, each checked."""
