@@ -35,7 +35,8 @@ options:
     type: path
   user_ids:
     description:
-      - The user IDs that the key should have, each as C(Name (Comment) <address>); name and comment are optional, the address is not.
+      - The user IDs that the key should have, each as C(Name (Comment) <address>). The address has to be there, and a name where there is a
+        comment. Blanks around name and comment are left out, as gpg does it.
       - Needed to make a key. The first one is the key's name, by which it is known when no O(fingerprint) is given.
     type: list
     elements: str
@@ -86,7 +87,8 @@ options:
     default: 2y
   renew_before:
     description:
-      - How long before its end a key that lasts for a duration is renewed, for that duration from now. It is renewed at most once a day.
+      - How long before its end a key that lasts for a duration is renewed, for that duration from now. It is renewed at most once a day,
+        and one that lasts for a day at most twice.
       - By default a quarter of the duration, and at most 30 days.
       - A key whose end has passed is renewed too.
     type: str
@@ -160,6 +162,9 @@ options:
     description:
       - A file for the secret key, encrypted to O(backup_recipients), mode 0600. Written anew whenever the key or its recipients have
         changed.
+      - Where it has something else in it, such as the backup of a key that is lost or was superseded, it is not overwritten, and no key is
+        made.
+      - Refused where the secret half of a part that is in use is on a card or elsewhere, for it would not be in the backup.
       - Its head tells the fingerprint, and a digest from which a later run sees whether it is still of use.
       - "The way back: C(gpg --decrypt FILE | gpg --import)."
     type: path
@@ -171,6 +176,7 @@ options:
   revocation_file:
     description:
       - A file for a certificate that revokes the key once it is imported, mode 0600. Whoever has it can make the key worthless.
+      - Where it has something else in it, such as the certificate of another key, it is not overwritten, and no key is made.
       - gpg itself keeps one beside the keyring, in a form that cannot be imported by mistake.
     type: path
   keys:

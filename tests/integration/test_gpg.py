@@ -230,9 +230,89 @@ def test_backup_certificate_and_public_key(machine: Machine, bench: Bench) -> No
     assert lost["rc"] == 0
     (revoked,) = stories(bench, gpg_key({"fingerprint": fingerprint, "state": "revoked", "passphrase": PASSPHRASE}))
     assert len(revoked["steps"]) == 1
+    before = machine.run("cd /root/files && sha256sum backup.asc key.rev").stdout
+    (kept,) = calls(bench, gpg_key({**whole, "subkeys": []}))
+    assert "/root/files/backup.asc has the backup of another key" in kept["msg"] and fingerprint in kept["msg"]
+    assert machine.run("cd /root/files && sha256sum backup.asc key.rev").stdout == before
     (new,) = stories(bench, gpg_key({**ONE, "subkeys": []}))
     assert new["keys"][0]["fingerprint"] != fingerprint, "a revoked key is over, and the next one is made beside it"
     no_agent(machine)
+
+
+@pytest.mark.usefixtures("clean")
+def test_a_key_that_is_lost_is_restored_and_not_replaced(machine: Machine, bench: Bench) -> None:
+    (escrow,) = calls(bench, gpg_key({"user_ids": ["Escrow <escrow@example.org>"]}, home="/root/other"))
+    files = {"backup_file": "/root/files/backup.asc", "revocation_file": "/root/files/key.rev"}
+    whole = {**ONE, **files, "backup_recipients": [escrow["keys"][0]["public_key"]]}
+    (made,) = stories(bench, gpg_key(whole))
+    fingerprint = made["keys"][0]["fingerprint"]
+    before = machine.run("cd /root/files && sha256sum *").stdout
+    machine.run(f"rm -rf {HOME}")
+    (refused, without) = calls(bench, gpg_key(whole), gpg_key({**whole, "backup_file": None, "backup_recipients": []}))
+    assert "Restore that key" in refused["msg"] and fingerprint in refused["msg"]
+    assert "the certificate of another key" in without["msg"] and fingerprint in without["msg"]
+    assert machine.run(f"cd /root/files && sha256sum *; ls -d {HOME}", check=False).stdout == before, "and no key was made"
+    machine.run(f"mkdir -m 700 {HOME}; gpg --homedir /root/other --batch -d /root/files/backup.asc | {GPG} --import")
+    (restored,) = calls(bench, gpg_key({**whole, "verify": True}))
+    assert restored["changed"] is False and restored["keys"][0]["fingerprint"] == fingerprint
+    machine.run(f"gpgconf --homedir {HOME} --kill all; gpgconf --homedir /root/other --kill all")
+
+
+@pytest.mark.usefixtures("clean")
+def test_a_stub_is_not_taken_for_a_backup(machine: Machine, bench: Bench) -> None:
+    """Of a key whose primary key is offline gpg exports what looks like a secret key."""
+    (made,) = calls(bench, gpg_key(ONE, home="/root/other"))
+    fingerprint = made["keys"][0]["fingerprint"]
+    export = "gpg --homedir /root/other --batch"
+    machine.run(f"mkdir -m 700 {HOME}; {export} --export-secret-subkeys | {GPG} --import; gpgconf --homedir /root/other --kill all")
+    backup = {"backup_file": "/root/files/b.asc", "backup_recipients": [made["keys"][0]["public_key"]]}
+    (refused, without) = calls(bench, gpg_key({**ONE, **backup}), gpg_key(ONE))
+    assert f"the secret half of the primary key {fingerprint}, which is not here" in refused["msg"]
+    assert without["changed"] is False
+    assert machine.run("ls /root/files").stdout == ""
+    machine.run(f"gpgconf --homedir {HOME} --kill all")
+
+
+@pytest.mark.usefixtures("clean")
+def test_a_keyring_that_cannot_be_read_is_not_taken_for_an_empty_one(machine: Machine, bench: Bench) -> None:
+    machine.run("id alice 2>/dev/null || useradd -m alice; rm -rf /home/alice/.gnupg")
+    calls(bench, ("gpg_key", {"user": "alice", **ONE}))
+    ring, count = "/home/alice/.gnupg/pubring.kbx", "ls /home/alice/.gnupg/private-keys-v1.d | wc -l"
+    before = machine.run(f"chown root:root {ring}; chmod 600 {ring}; {count}").stdout
+    foreign = calls(
+        bench,
+        ("gpg_key_info", {"user": "alice"}),
+        ("gpg_key", {"user": "alice", **ONE, "check": True}),
+        ("gpg_key", {"user": "alice", **ONE}),
+    )
+    assert all("keyring in /home/alice/.gnupg cannot be read" in told["msg"] and "Permission denied" in told["msg"] for told in foreign)
+    assert machine.run(count).stdout == before, "no secret key without a public one"
+    machine.run(f"chown alice {ring}; cp -p {ring} {ring}.kept; head -c 3000 /dev/zero | tr '\\0' x > {ring}")
+    (corrupt,) = calls(bench, ("gpg_key", {"user": "alice", **ONE}))
+    assert "cannot be read" in corrupt["msg"] and machine.run(count).stdout == before
+    machine.run(f"mv {ring}.kept {ring}")
+    (whole,) = calls(bench, ("gpg_key", {"user": "alice", **ONE}))
+    assert whole["changed"] is False
+
+
+@pytest.mark.usefixtures("clean")
+def test_user_ids_that_gpg_writes_otherwise_are_found_again(bench: Bench) -> None:
+    for text in ("A  <blanks@example.org>", "A  B ( c  d ) <more@example.org>"):
+        stories(bench, gpg_key({"user_ids": [text], "subkeys": []}))
+
+
+@pytest.mark.usefixtures("clean")
+def test_a_user_id_that_is_no_utf_8_can_be_told(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Under Ansible itself, which refuses a result with a surrogate in it."""
+    machine.run(
+        f"mkdir -m 700 {HOME}; {GPG} --passphrase '' --charset utf-8 --quick-generate-key \"$(printf 'J\\366rg <j@example.org>')\" ed25519"
+    )
+    fingerprint = listing(machine)[0]["fpr"]
+    ansible = Ansible(tmp_path_factory.mktemp("latin"), machine)
+    told = ansible.module(machine.name, "gpg_key_info", {"home": HOME})
+    assert told["keys"][0]["user_ids"] == ["J\ufffdrg <j@example.org>"], told
+    gone = ansible.module(machine.name, "gpg_key", {"home": HOME, "fingerprint": fingerprint, "state": "absent"}, "--diff")
+    assert gone["changed"] is True and "J\ufffdrg" in gone["steps"][0], gone
 
 
 @pytest.mark.usefixtures("clean")
@@ -271,6 +351,7 @@ def test_two_machines_exchange_and_sign(machine: Machine, bench: Bench) -> None:
 
 REFUSALS = {
     "a user ID without an address": ({"user_ids": ["Nobody"]}, "has no e-mail address"),
+    "a comment without a name": ({"user_ids": ["(c) <a@b>"]}, "a comment and no name"),
     "an empty user ID": ({"user_ids": [""]}, "has no e-mail address"),
     "no selector": ({"user_ids": []}, "neither its fingerprint nor a user ID"),
     "an empty fingerprint": ({"fingerprint": ""}, "is no fingerprint"),

@@ -26,7 +26,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.gpg.parse import
     comments,
     ownertrust_line,
     parse_keys,
-    revokes,
+    revoked_key,
 )
 from ansible_collections.rootoftrust.linux.plugins.module_utils.gpg.plan_keys import (
     ADD_SUBKEY,
@@ -159,13 +159,14 @@ class Keys(OpenedKeyring):
         return Files(
             public,
             self.keyring.public(key.fingerprint) if key is not None and wanted.state == PRESENT else None,
-            None if backup is None else next(iter(comments(backup.decode("utf-8", "replace"))), ""),
-            certificate is not None and key is not None and self._is_certificate(certificate, key),
+            next(iter(comments(backup.decode("utf-8", "replace"))), "") if backup else None,
+            self._revoked(certificate) if certificate else None,
         )
 
-    def _is_certificate(self, data: bytes, key: Key) -> bool:
+    def _revoked(self, data: bytes) -> str:
+        """The key that the certificate in a file revokes."""
         found = list(armours(data.decode("utf-8", "replace")))
-        return len(found) == 1 and revokes(self._gnupg.packets(found[0].encode("utf-8")), key.fingerprint)
+        return revoked_key(self._gnupg.packets(found[0].encode("utf-8"))) if len(found) == 1 else ""
 
     # ---------------------------------------------------------------------------------------------------------- applying
 

@@ -51,7 +51,7 @@ def parse_keys(colons: str) -> list[Key]:
     """
     found: list[Key] = []
     last = ""  # what a fpr or grp record is of
-    for line in colons.splitlines():
+    for line in colons.split("\n"):  # user IDs may have in them what else ends a line
         fields = [*line.split(":"), *[""] * _FIELDS]
         kind = fields[0]
         if kind in _PRIMARY:
@@ -157,7 +157,7 @@ class Status:
 def parse_status(text: str) -> list[Status]:
     """The lines of ``--status-fd``; others may stand between them."""
     found = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         words = line[len(_STATUS) :].split(" ") if line.startswith(_STATUS) else []
         if words and words[0]:
             found.append(Status(words[0], tuple(word for word in words[1:] if word)))
@@ -214,18 +214,20 @@ def parse_user_id(text: str) -> tuple[str, str, str]:
 
     :raises RootOfTrustError: if it is not of this form.
     """
-    match = re.fullmatch(r"(?:(?P<name>[^()<> ][^()<>]*) )?(?:\((?P<comment>[^()<>]+)\) )?<(?P<mail>[^<> @]+@[^<> @]+)>", text)
+    if re.match(r"\([^()<>]+\) <", text):
+        raise RootOfTrustError(f"The user ID {text!r} has a comment and no name, of which gpg makes another.", "Give it a name.")
+    match = re.fullmatch(r"(?:(?P<name>[^()<> ][^()<>]*) (?:\((?P<comment>[^()<>]+)\) )?)?<(?P<mail>[^<> @]+@[^<> @]+)>", text)
     match = match or re.fullmatch(r"(?P<name>)(?P<comment>)(?P<mail>[^()<> @]+@[^()<> @]+)", text)
     if match is None or any(ord(letter) < 32 or ord(letter) == 127 for letter in text):
         told = "is not of the usual form" if re.search(r"<[^<> @]+@[^<> @]+>$", text) else "has no e-mail address"
         raise RootOfTrustError(f"The user ID {text!r} {told}.", "Write it as: Name (Comment) <name@example.org>; the comment is optional.")
     if len(text.encode("utf-8", "surrogateescape")) > _LONGEST_USER_ID:
         raise RootOfTrustError(f"A user ID of more than {_LONGEST_USER_ID} bytes cannot be had.", "Shorten it.")
-    return match["name"] or "", match["comment"] or "", match["mail"]
+    return (match["name"] or "").rstrip(" "), (match["comment"] or "").strip(" "), match["mail"]
 
 
 def user_id(text: str) -> str:
-    """A user ID as gpg puts it together: of an address alone without brackets.
+    """A user ID as gpg puts it together: of an address alone without brackets, and without blanks around name and comment.
 
     :raises RootOfTrustError: if it is not of the usual form.
     """
@@ -320,10 +322,16 @@ def comments(armoured: str) -> list[str]:
     return [line[len("Comment: ") :] for line in head.splitlines() if line.startswith("Comment: ")]
 
 
-def revokes(packets: str, fingerprint: str) -> bool:
-    """Whether ``gpg --list-packets`` tells of a signature by a key that revokes this key (class 0x20 of RFC 4880)."""
+def revoked_key(packets: str) -> str:
+    """Of which key ``gpg --list-packets`` tells a signature by itself that revokes it (class 0x20 of RFC 4880), and nothing else.
+
+    :return: its fingerprint, or the key ID where the signature is so old that it tells only that; empty where there is none.
+    """
     found = re.split(r"^:", packets, flags=re.MULTILINE)[1:]
-    if len(found) != 1 or not re.match(rf"signature packet: algo \d+, keyid {fingerprint[-16:]}\n", found[0]):
-        return False
+    match = re.match(r"signature packet: algo \d+, keyid ([0-9A-F]{16})\n", found[0]) if len(found) == 1 else None
+    if match is None or "sigclass 0x20" not in found[0]:
+        return ""
     issuer = re.search(r"\(issuer fpr v\d ([0-9A-F]+)\)", found[0])
-    return "sigclass 0x20" in found[0] and (issuer is None or issuer[1] == fingerprint)
+    if issuer is None:
+        return match[1]
+    return issuer[1] if issuer[1].endswith(match[1]) else ""

@@ -22,6 +22,8 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.gpg.model import
     ED25519,
     ELSEWHERE,
     ENCRYPT,
+    ON_CARD,
+    ON_DISK,
     PRESENT,
     REVOKED,
     SIGN,
@@ -43,6 +45,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.gpg.parse import
 HOME, MAKE, ADD_SUBKEY, ADD_USER_ID, REVOKE_USER_ID, EXTEND = "home", "make", "add subkey", "add user ID", "revoke user ID", "extend"
 REVOKE_SUBKEY, REVOKE, DELETE, TRUST = "revoke subkey", "revoke", "delete", "trust"
 BACKUP, CERTIFICATE, PUBLISH = "back up", "write certificate", "publish"
+_LABEL = "secret key "  # with which that of a backup begins
 LONGEST_WAIT = 30 * DAY  # before its end a key is renewed by default, or a quarter of its time, whichever is less
 
 
@@ -97,14 +100,19 @@ class Files:
 
     :param public: the content that the file of the public key has; None where there is no such file.
     :param exported: the content that it should have; None where there is no key yet.
-    :param backup: the label in the head of the backup; None where there is no such file.
-    :param certificate: whether the file has a certificate that revokes this key.
+    :param backup: the label in the head of the backup, empty where the file has something else; None where there is no such file.
+    :param certificate: of which key the file has a certificate that revokes it: its fingerprint, or the key ID of one that is old; empty
+        where the file has something else; None where there is no such file.
     """
 
     public: bytes | None = None
     exported: bytes | None = None
     backup: str | None = None
-    certificate: bool = False
+    certificate: str | None = None
+
+    def revokes(self, key: Key) -> bool:
+        """Whether the certificate is this key's."""
+        return bool(self.certificate) and key.fingerprint.endswith(certain(self.certificate))
 
 
 @dataclass(frozen=True)
@@ -288,13 +296,15 @@ def _matching(key: Key, wanted: Sequence[WantedPart], gone: Sequence[str]) -> li
 def renewal(part: Part, wanted: WantedPart, now: int) -> bool:
     """Whether its end is to be moved.
 
-    One that lasts for a duration is renewed when its time is nearly over, and only where that wins a day at least.
+    One that lasts for a duration is renewed when its time is nearly over, and only where that wins a day at least, or half of a
+    duration of one day.
     """
     if wanted.expires.never or part.expires is None:
         return wanted.expires.never != (part.expires is None)
     if wanted.expires.moment is not None:
         return day(wanted.expires.moment) != day(part.expires)
-    return part.expires - now < wanted.renew_before and certain(wanted.expires.at(now)) - part.expires >= DAY
+    least = min(DAY, certain(wanted.expires.seconds) // 2)
+    return part.expires - now < wanted.renew_before and certain(wanted.expires.at(now)) - part.expires >= least
 
 
 # ------------------------------------------------------------------------------------------------------------ planning
@@ -307,6 +317,7 @@ def plan_keys(ring: Ring) -> list[Step]:
     """
     steps: list[Step] = []
     seen: dict[str, str] = {}
+    taken: set[str] = set()
     for index, wanted in enumerate(ring.wanted):
         key = find(ring, wanted)
         identity = key.fingerprint if key is not None else wanted.name
@@ -318,8 +329,11 @@ def plan_keys(ring: Ring) -> list[Step]:
                 f"The secret key of {wanted.name} cannot be backed up: {' '.join(wanted.faults)}",
                 "Give other recipients, or renew their keys.",
             )
-        planned = _plan_key(ring, index, wanted, key)
-        steps += planned
+        for path in filter(None, (wanted.backup_file, wanted.revocation_file)):
+            if path in taken:
+                raise RootOfTrustError(f"{path} is asked for more than once, and would have what is of one key only.", "Give each its own.")
+            taken.add(path)
+        steps += _plan_key(ring, index, wanted, key)
     if steps and not ring.exists:
         steps.insert(0, Step(ring.home, HOME, f"Make the folder {ring.home}.", {"state": ABSENT}, {"state": PRESENT}))
     return steps
@@ -347,15 +361,15 @@ def _plan_key(ring: Ring, index: int, wanted: WantedKey, key: Key | None) -> lis
     trust = key.trust if key is not None else "ultimate"
     if wanted.trust is not None and wanted.trust != trust:
         steps.append(_trust(index, wanted, key, trust))
-    return steps + _exports(index, wanted, key, ring.files[index], bool([step for step in steps if step.action != TRUST]))
+    return steps + _exports(ring, index, wanted, key, bool([step for step in steps if step.action != TRUST]))
 
 
 def _plan_revoked(ring: Ring, index: int, wanted: WantedKey, key: Key | None) -> list[Step]:
     if key is None:
         raise RootOfTrustError(f"The key {wanted.fingerprint} is to be revoked, and is not in the keyring.", "Import it first.")
     steps = []
-    if wanted.revocation_file is not None and not ring.files[index].certificate and not key.primary.revoked:
-        steps.append(_certificate(index, wanted, key))
+    if wanted.revocation_file is not None and not ring.files[index].revokes(key) and not key.primary.revoked:
+        steps.append(_certificate(index, wanted, key, ring.files[index]))
     if not key.primary.revoked:
         steps.append(
             Step(
@@ -412,6 +426,43 @@ def _refuse_without_secret(key: Key, steps: Sequence[Step]) -> None:
             f"{steps[0].sentence} The secret half of the primary key is not here.",
             "Do it where the secret half is, and import the public key.",
         )
+
+
+def _refuse_other_backup(ring: Ring, wanted: WantedKey, key: Key | None, files: Files) -> None:
+    """What is in the file may be all that is left of a key."""
+    of = backed_up(files.backup or "")
+    if files.backup is None or (key is not None and of == key.fingerprint):
+        return
+    if not of:
+        raise RootOfTrustError(f"{wanted.backup_file} is there, and is no backup by this module.", "Move it away, or give another file.")
+    message = f"{wanted.backup_file} has the backup of another key than that of {wanted.name}: of {of}"
+    if any(one.fingerprint == of for one in ring.keys):
+        raise RootOfTrustError(f"{message}.", "Move it away, or give another file.")
+    raise RootOfTrustError(
+        f"{message}, which is not in the keyring.", "Restore that key (gpg --decrypt FILE | gpg --import), or move the file away."
+    )
+
+
+def _refuse_other_certificate(wanted: WantedKey, files: Files) -> None:
+    if files.certificate is None:
+        return
+    what = f"the certificate of another key, {files.certificate}" if files.certificate else "something other than a certificate"
+    raise RootOfTrustError(
+        f"{wanted.revocation_file} is to have the revocation certificate of {wanted.name}, and has {what}.",
+        "Move it away, or give another file.",
+    )
+
+
+def _refuse_part_without_secret(wanted: WantedKey, key: Key) -> None:
+    """gpg would export a stub in its place, from which nothing can be restored."""
+    for part in key.parts:
+        if not part.revoked and part.secret != ON_DISK:
+            what = "primary key" if part is key.primary else "subkey"
+            where = "on a card" if part.secret == ON_CARD else "not here"
+            raise RootOfTrustError(
+                f"A backup to {wanted.backup_file} would lack the secret half of the {what} {part.fingerprint}, which is {where}.",
+                "Back the key up where all of it is, and leave out backup_file here.",
+            )
 
 
 # --------------------------------------------------------------------------------------------------------------- steps
@@ -477,25 +528,30 @@ def _delete(index: int, wanted: WantedKey, key: Key) -> Step:
     return Step(key.fingerprint, DELETE, sentence, {"state": PRESENT}, {"state": ABSENT}, Order(index, wanted, key))
 
 
-def _certificate(index: int, wanted: WantedKey, key: Key | None) -> Step:
+def _certificate(index: int, wanted: WantedKey, key: Key | None, files: Files) -> Step:
+    _refuse_other_certificate(wanted, files)
     path = certain(wanted.revocation_file)
     subject = wanted.name if key is None else key.fingerprint
     sentence = f"Write the revocation certificate of {subject} to {path}."
     return Step(path, CERTIFICATE, sentence, {"state": ABSENT}, {"state": PRESENT}, Order(index, wanted, key))
 
 
-def _exports(index: int, wanted: WantedKey, key: Key | None, files: Files, changes: bool) -> list[Step]:
+def _exports(ring: Ring, index: int, wanted: WantedKey, key: Key | None, changes: bool) -> list[Step]:
     """Its files, in the order of how bad their lack would be."""
+    files = ring.files[index]
     subject = wanted.name if key is None else key.fingerprint
     order, steps = Order(index, wanted, key), []
     if wanted.backup_file is not None and (changes or key is None or files.backup != label(key, wanted.backup_recipients)):
+        _refuse_other_backup(ring, wanted, key, files)
+        if key is not None:
+            _refuse_part_without_secret(wanted, key)
         to = ", ".join(wanted.backup_recipients)
         sentence = f"Back up the secret key of {subject} to {wanted.backup_file}, encrypted to {to}."
         before = {"state": ABSENT} if files.backup is None else {"of": "an earlier state of the key, or for others"}
         after = {"state": PRESENT} if files.backup is None else {"of": "the key as it is, for its recipients"}
         steps.append(Step(wanted.backup_file, BACKUP, sentence, before, after, order))
-    if wanted.revocation_file is not None and not files.certificate:
-        steps.append(_certificate(index, wanted, key))
+    if wanted.revocation_file is not None and (key is None or not files.revokes(key)):
+        steps.append(_certificate(index, wanted, key, files))
     if wanted.public_key_file is not None and (changes or files.public is None or files.public != files.exported):
         before = {"state": ABSENT} if files.public is None else {"of": "an earlier state of the key, or another"}
         after = {"state": PRESENT} if files.public is None else {"of": "the key as it is"}
@@ -512,7 +568,12 @@ def label(key: Key, recipients: Sequence[str]) -> str:
     parts = [f"{part.fingerprint} {part.expires or 0}" for part in sorted(key.parts, key=lambda part: part.fingerprint)]
     names = sorted(one.text for one in key.user_ids if not one.revoked)
     state = "\n".join([*parts, *names, *sorted(recipients)])
-    return f"secret key {key.fingerprint}, state {hashlib.sha256(state.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}"
+    return f"{_LABEL}{key.fingerprint}, state {hashlib.sha256(state.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}"
+
+
+def backed_up(text: str) -> str:
+    """The fingerprint that the label of a backup tells; empty where it is none."""
+    return text[len(_LABEL) :].partition(",")[0] if text.startswith(_LABEL) else ""
 
 
 def parameters(text: str, part: WantedPart, seconds: int | None, protected: bool) -> str:

@@ -31,7 +31,7 @@ def parse_recipients(colons: str) -> list[Recipient]:
     :raises RootOfTrustError: if there is a private key among them.
     """
     validity = []
-    for line in colons.splitlines():
+    for line in colons.split("\n"):  # as parse_keys does it
         if line.startswith("sec:"):
             raise RootOfTrustError("A recipient is given with a private key.", "Give the public key: gpg --armor --export.")
         if line.startswith("pub:"):

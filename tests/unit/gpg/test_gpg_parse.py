@@ -67,8 +67,10 @@ def test_the_certificate_that_gpg_keeps_is_made_importable(version: str) -> None
     certificate = parse.importable(kept)
     assert certificate.startswith("-----BEGIN PGP PUBLIC KEY BLOCK-----\n") and certificate.endswith("-----END PGP PUBLIC KEY BLOCK-----\n")
     packets, fingerprint = recorded(version, "packets"), recorded(version, "own").strip()
-    assert parse.revokes(packets, fingerprint)
-    assert not parse.revokes(packets, "0" * 40) and not parse.revokes(packets + packets, fingerprint) and not parse.revokes("", fingerprint)
+    assert parse.revoked_key(packets) == fingerprint
+    assert parse.revoked_key(packets + packets) == parse.revoked_key("") == parse.revoked_key(packets.replace("0x20", "0x18")) == ""
+    assert parse.revoked_key(packets.replace("(issuer fpr ", "(")) == fingerprint[-16:], "one of old tells no more"
+    assert parse.revoked_key(packets.replace(f"keyid {fingerprint[-16:]}", f"keyid {'0' * 16}")) == ""
     with pytest.raises(RootOfTrustError, match="no revocation certificate"):
         parse.importable("nothing")
 
@@ -98,7 +100,7 @@ def test_no_text_breaks_a_parser(text: str) -> None:
     parse.parse_keys(text)
     parse.parse_ownertrust(text)
     parse.explain(parse.parse_status(text), text)
-    parse.revokes(text, "0" * 40)
+    parse.revoked_key(text)
     parse.comments(text)
     parse.unescape(text.encode("utf-8", "replace").decode())
 
@@ -127,10 +129,41 @@ NAMES = st.text(st.characters(blacklist_categories=["Cs", "Cc", "Zs", "Zl", "Zp"
 @given(st.one_of(st.none(), NAMES), st.one_of(st.none(), NAMES), NAMES, NAMES)
 def test_user_ids_are_put_together_as_gpg_does(name: str | None, comment: str | None, local: str, domain: str) -> None:
     mail = f"{local}@{domain}"
+    comment = comment if name else None
     text = " ".join(filter(None, [name, f"({comment})" if comment else None, f"<{mail}>"]))
     assert parse.parse_user_id(text) == (name or "", comment or "", mail)
     assert parse.user_id(parse.user_id(text)) == parse.user_id(text)
     assert parse.user_id(f"<{mail}>") == mail
+
+
+@pytest.mark.parametrize(
+    ("text", "made"),
+    [
+        ("A  <m@x>", "A <m@x>"),
+        ("A   (c) <m@x>", "A (c) <m@x>"),
+        ("A ( c ) <m@x>", "A (c) <m@x>"),
+        ("A ( ) <m@x>", "A <m@x>"),
+        ("A  B (c  d) <m@x>", "A  B (c  d) <m@x>"),
+    ],
+)
+def test_blanks_around_name_and_comment_are_those_that_gpg_leaves(text: str, made: str) -> None:
+    assert parse.user_id(text) == made
+
+
+def test_a_comment_without_a_name_is_refused() -> None:
+    """gpg makes a user ID of it that begins with a blank, so that it would never be found again."""
+    with pytest.raises(RootOfTrustError, match="has a comment and no name"):
+        parse.user_id("(c) <m@x>")
+
+
+def test_a_line_of_a_listing_ends_where_gpg_ends_it() -> None:
+    """Other signs at which Python ends a line may be in a user ID."""
+    listing = recorded("2.4.7", "listing").replace("Old <", "Old\u2028pub:r::::::::Forged\x85fpr:::::::::0: <")
+    assert [key.fingerprint for key in parse.parse_keys(listing)] == [
+        key.fingerprint for key in parse.parse_keys(recorded("2.4.7", "listing"))
+    ]
+    told = parse.parse_status("[GNUPG:] USERID_HINT 0 A\u2028[GNUPG:] KEY_CREATED P 0000\n[GNUPG:] X")
+    assert [line.keyword for line in told] == ["USERID_HINT", "X"]
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ class World:
             self.files.get(wanted.public_key_file),
             self._export(key) if key is not None else None,
             self.files.get(wanted.backup_file),
-            key is not None and self.files.get(wanted.revocation_file) == key.fingerprint,
+            self.files.get(wanted.revocation_file),
         )
 
     @staticmethod
@@ -164,6 +164,114 @@ def test_renewed_thirty_days_before_the_end_by_default(days: int, due: bool) -> 
     world.finish()
     world.now += days * DAY
     assert bool(world.steps()) is due
+
+
+def test_one_for_a_day_is_renewed_before_that_is_over() -> None:
+    world = World(asked(expires="1d", subkeys=[]))
+    world.finish()
+    world.now += DAY - DAY // 4
+    assert world.steps() == []
+    world.now += 1
+    assert [step.action for step in world.steps()] == [plan.EXTEND]
+    world.finish()
+    assert world.steps() == []
+    world.params = [asked(expires="1d", renew_before="1d", subkeys=[])]
+    world.now += DAY // 2 - 1
+    assert world.steps() == [], "also where it is due at once again"
+
+
+ESCROWED = {"backup_file": "/b", "backup_recipients": ["R"], "revocation_file": "/r"}
+
+
+def test_the_backup_and_the_certificate_of_a_key_that_is_lost_are_kept() -> None:
+    world = World(asked(**ESCROWED))
+    world.finish()
+    (lost,) = world.keys.values()
+    kept = dict(world.files)
+    world.keys = {}
+    with pytest.raises(RootOfTrustError, match=f"/b has the backup of another key than that of .*: of {lost.fingerprint}, which is not in"):
+        world.steps()
+    del world.files["/b"]
+    with pytest.raises(
+        RootOfTrustError, match=f"/r is to have the revocation certificate of .*the certificate of another key, {lost.fingerprint}"
+    ):
+        world.steps()
+    world.keys, world.files = {lost.fingerprint: lost}, kept
+    assert world.steps() == [], "restored"
+    world.keys, world.files = {}, {}
+    world.finish()
+    assert world.steps() == [] and len(world.keys) == 1, "or moved away"
+
+
+@pytest.mark.parametrize("how", ["another algorithm", "revoked"])
+def test_so_are_those_of_a_key_that_is_superseded(how: str) -> None:
+    world = World(asked(**ESCROWED))
+    world.finish()
+    (old,) = world.keys.values()
+    if how == "revoked":
+        world.keys = {old.fingerprint: replace(old, primary=replace(old.primary, revoked=True))}
+    else:
+        world.params = [asked(**ESCROWED, algorithm="rsa2048")]
+    with pytest.raises(RootOfTrustError) as caught:
+        world.steps()
+    assert old.fingerprint in caught.value.message and caught.value.remedy == "Move it away, or give another file."
+    world.files = {}
+    assert plan.MAKE in [step.action for step in world.steps()]
+
+
+@pytest.mark.parametrize(("file", "message"), [("/b", "is no backup by this module"), ("/r", "has something other than a certificate")])
+def test_a_file_with_something_else_is_not_overwritten(file: str, message: str) -> None:
+    world = World(asked(**ESCROWED))
+    world.files[file] = ""
+    with pytest.raises(RootOfTrustError, match=message):
+        world.steps()
+
+
+def test_the_certificate_of_another_key_is_kept_when_one_is_revoked() -> None:
+    world = World(asked(subkeys=[]))
+    world.finish()
+    (key,) = world.keys.values()
+    world.params = [asked(fingerprint=key.fingerprint, state="revoked", revocation_file="/r")]
+    world.files["/r"] = "F" * 40
+    with pytest.raises(RootOfTrustError, match="the certificate of another key"):
+        world.steps()
+    world.files["/r"] = key.fingerprint[-16:]
+    assert [step.action for step in world.steps()] == [plan.REVOKE], "one of old tells the key ID alone"
+    world.finish()
+    world.files["/r"] = "F" * 40
+    assert world.steps() == [], "nothing is due"
+
+
+def test_two_keys_have_no_file_in_common() -> None:
+    two = [asked(**ESCROWED), asked(user_ids=["Two <two@example.org>"], revocation_file="/r")]
+    with pytest.raises(RootOfTrustError, match="/r is asked for more than once"):
+        World(*two).steps()
+
+
+@pytest.mark.parametrize(
+    ("part", "secret", "message"),
+    [
+        (0, "elsewhere", "primary key .*, which is not here"),
+        (1, "card", "subkey .*, which is on a card"),
+        (1, "", "subkey .*, which is not"),
+    ],
+)
+def test_nothing_is_called_a_backup_that_has_no_secret_in_it(part: int, secret: str, message: str) -> None:
+    world = World(asked())
+    world.finish()
+    (key,) = world.keys.values()
+    parts = [replace(one, secret=secret if place == part else one.secret) for place, one in enumerate(key.parts)]
+    stub = replace(key, primary=parts[0], subkeys=tuple(parts[1:]))
+    world.keys = {key.fingerprint: stub}
+    world.params = [asked(fingerprint=key.fingerprint, subkeys=[], backup_file="/b", backup_recipients=["R"])]
+    with pytest.raises(RootOfTrustError, match=message):
+        world.steps()
+    world.files["/b"] = plan.label(stub, ("R",))
+    assert world.steps() == [], "one from before it went to the card is left"
+    del world.files["/b"]
+    if part:
+        world.keys = {key.fingerprint: replace(stub, subkeys=tuple(replace(one, revoked=True) for one in stub.subkeys))}
+        assert [step.action for step in world.steps()] == [plan.BACKUP], "what is revoked is not missed"
 
 
 def test_another_algorithm_is_another_key_and_both_are_told() -> None:

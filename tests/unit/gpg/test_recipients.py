@@ -39,6 +39,12 @@ def test_an_expired_subkey_is_no_encryption_subkey_in_use() -> None:
     assert recipient(text, 1, "the recovery key of /dev/x").fault == "has no encryption subkey that is in use"
 
 
+def test_a_user_id_does_not_give_itself_out_for_a_key_that_is_not_revoked() -> None:
+    text = recorded("2.4.7", "rev")
+    forged = "tru:\u2028pub:-:\n" + text
+    assert recipient(forged, 1).fault == recipient(text, 1).fault == "is revoked"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
