@@ -84,6 +84,19 @@ def test_a_check_run_tells_the_steps_and_changes_nothing(story: Told) -> None:
     assert state(story.machine) == story.before
 
 
+def test_it_is_home_where_the_inventory_asks_for_nothing(story: Told) -> None:
+    volumes = story.variables.pop("luks_volumes")
+    try:
+        run = story.play("encrypt_home", "--check")
+        missed = story.play("encrypt_home", "--check", luks_secrets={})
+    finally:
+        story.variables["luks_volumes"] = volumes
+    assert run.rc == 0, run.output[-3000:]
+    assert any("/home" in step for step in run.result(NAME, "Encrypt in place")["steps"])
+    assert (missed.rc, "no passphrase is given for home" in missed.output) == (2, True)
+    assert state(story.machine) == story.before
+
+
 def test_what_was_not_named_is_refused(story: Told) -> None:
     volumes = [{**volume, "wipe": [], "backup": None} for volume in story.variables["luks_volumes"][1:]]
     for volume in volumes:
@@ -117,6 +130,29 @@ def test_an_expired_recipient_is_refused_before_anything_is_changed(story: Told)
     assert state(story.machine) == story.before
 
 
+@pytest.mark.parametrize(("using", "said"), [("exec 3> held; sleep 1d", "remount"), ("sleep 1d", "busy")])
+def test_files_in_use_are_in_no_archive_and_nothing_is_formatted(story: Told, using: str, said: str) -> None:
+    """Neither a writer, nor whoever holds it back from being unmounted, which is found when the archive is made."""
+    machine, data = story.machine, story.machine.disks[2]
+    machine.run(["systemd-run", "-q", "--unit=using", "--working-directory=/srv/data", "sh", "-c", using])
+    run = story.play("encrypt_home", luks_volumes=story.variables["luks_volumes"][1:2])
+    assert (run.rc, "are not in an archive, and nothing was formatted" in run.output, said in run.output) == (2, True, True)
+    machine.run("systemctl stop using; touch /srv/data/later && rm -f /srv/data/held")
+    assert machine.run(f"findmnt -no SOURCE,TARGET /srv/data; blkid -p -o value -s TYPE {data}").stdout.split() == [
+        data,
+        "/srv/data",
+        "ext4",
+    ]
+
+
+def test_an_archive_is_of_what_may_be_formatted_alone(story: Told) -> None:
+    before = story.machine.run("ls -l --time-style=full-iso /var/backups").stdout
+    run = story.play("encrypt_home", luks_volumes=[{**story.variables["luks_volumes"][1], "wipe": ["xfs"]}])
+    assert (run.rc, "has to be named in wipe" in run.output) == (2, True)
+    story.machine.run("touch /srv/data/writable")
+    assert story.machine.run("ls -l --time-style=full-iso /var/backups").stdout == before
+
+
 def test_the_first_run_encrypts_and_tells_no_secret(story: Told) -> None:
     # Command lines and environments are watched in the tests of each module; here what Ansible says, and the journal.
     run = story.play("encrypt_home", "-vvvv")
@@ -126,6 +162,7 @@ def test_the_first_run_encrypts_and_tells_no_secret(story: Told) -> None:
     assert story.sums()
     assert story.machine.run("lsblk -no TYPE /dev/mapper/home /dev/mapper/data").stdout.split() == ["crypt", "crypt"]
     assert story.machine.run("diff -r /etc/ssh /srv/data/ssh && ls /var/backups").stdout.split() == ["data.tar.gz"]
+    assert "later" in story.machine.run("ls /srv/data").stdout, "the archive of the run before had not been whole"
     assert "/dev/dm-" in story.machine.run("cat /proc/swaps").stdout
     assert f"{story.machine.disks[1]} none" not in story.machine.run("cat /etc/fstab").stdout
     for unit in ("home.mount", "srv-data.mount"):
@@ -140,6 +177,18 @@ def test_the_evidence_says_so(story: Told) -> None:
     assert (luks["proven"], luks["faults"]) == (True, [])
     assert {volume["name"]: volume["state"] for volume in luks["volumes"]} == {"home": "encrypted", "data": "encrypted", "swap": "swap"}
     assert luks["volumes"][0]["recovery"]["sha256"] == hashlib.sha256(story.escrow.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(("mark", "back"), [("$(findmnt -no UUID /srv/data)", True), ("archived", False)])
+def test_only_an_unpacking_that_was_cut_is_done_again(story: Told, mark: str, back: bool) -> None:
+    """The archive of a file system that was not made for it would take the place of newer files."""
+    machine = story.machine
+    machine.run(f"echo {mark} > /var/backups/data.tar.gz.due && rm -r /srv/data/ssh && sed -i /srv.data/d /etc/fstab")
+    run = story.play("encrypt_home", luks_secrets={})
+    assert run.rc == 0, run.output[-3000:]
+    assert (machine.run("test -d /srv/data/ssh", check=False).returncode == 0) is back
+    assert (machine.run("test -e /var/backups/data.tar.gz.due", check=False).returncode == 0) is not back
+    machine.run("rm -f /var/backups/data.tar.gz.due; cp -a /etc/ssh /srv/data/")
 
 
 def test_a_second_run_changes_nothing_and_asks_for_nothing(story: Told) -> None:
@@ -186,16 +235,42 @@ def test_a_damaged_header_is_put_back(story: Told) -> None:
     asked = {"recover_device": story.machine.disks[0], "recover_key": key, "recover_passphrase": NEW, "recover_pbkdf": CHEAP}
     assert story.play("recover", recover_header=other, **asked).rc == 2, "the header of another volume"
     story.machine.run(f"dd if=/dev/zero of={story.machine.disks[0]} bs=1M count=1 conv=notrunc,fsync status=none")
-    run = story.play("recover", recover_header=backup, **asked)
+    blank = story.play("recover", recover_header=backup, **asked)
+    assert (blank.rc, "shows nothing that is known" in blank.output) == (2, True)
+    run = story.play("recover", recover_header=backup, recover_blank=True, **asked)
     assert run.rc == 0, run.output[-3000:]
     story.machine.run("mount /home")
     assert story.sums()
 
 
+@pytest.mark.parametrize(("making", "said"), [("mkfs.ext4 -q -F -b 4096", "ext4"), ("mkswap -q", "swap"), ("pvcreate -q", "LVM2_member")])
+def test_a_header_is_put_over_nothing_else(story: Told, making: str, said: str) -> None:
+    machine, other = story.machine, "/root/other.img"
+    backup = machine.run("ls /var/lib/rootoftrust/luks_headers/$(cryptsetup luksUUID " + machine.disks[0] + ")-*").stdout.split()[0]
+    machine.run(f"truncate -s 64M {other} && losetup /dev/loop7 {other} && {making} /dev/loop7", timeout=60)
+    digest = machine.run(f"sha256sum {other}").stdout
+    asked = {"recover_device": "/dev/loop7", "recover_key": "x", "recover_passphrase": NEW, "recover_blank": True}
+    try:
+        run = story.play("recover", recover_header=backup, **asked)
+        assert (run.rc, "is not put back" in run.output, said in run.output) == (2, True, True), run.output[-3000:]
+        assert machine.run(f"sync; sha256sum {other}").stdout == digest
+    finally:
+        machine.run(f"losetup -d /dev/loop7; rm {other}")
+
+
 def test_another_version_brings_new_secrets_and_takes_the_old_ones(story: Told) -> None:
     old = story.gpg("--decrypt", str(story.escrow)).strip()
+    escrow = story.escrow.with_name(story.escrow.name.replace("-1.asc", "-2.asc"))
     story.variables["luks_secrets"] = {"home": {"passphrase": "third passphrase of home", "unlock": NEW}, "data": {"passphrase": NEW}}
     story.variables["luks_version"] = "2"
+    check = story.play("rotate_luks_keys", "--check", "--diff")
+    assert check.rc == 0, check.output[-3000:]
+    assert "the removal of recovery key 1, once the recovery key is in escrow" in str(check.result(NAME, "Tell what has to wait")["msg"])
+    assert story.opens(0, NEW)
+    escrow.mkdir()  # so that the ciphertext cannot be put there
+    assert story.play("rotate_luks_keys").rc == 2
+    assert story.opens(0, old), "it goes when the new one is in escrow"
+    escrow.rmdir()
     run = story.play("rotate_luks_keys")
     assert run.rc == 0, run.output[-3000:]
     assert story.opens(0, "third passphrase of home")

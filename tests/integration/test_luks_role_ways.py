@@ -212,6 +212,21 @@ def test_audit_proves_every_way(ways: Ways) -> None:
     assert ways.asked == 0
 
 
+def test_a_detached_header_that_was_lost_is_put_back_into_its_file(ways: Ways) -> None:
+    machine, data = ways.machine, ways.machine.disks[1]
+    backup = machine.run(f"ls /var/lib/rootoftrust/luks_headers/$(cryptsetup luksUUID {HEADER})-*").stdout.split()[-1]
+    machine.run(f"umount /srv/data && cryptsetup close data && rm {HEADER}")
+    new = {"recover_key": DATA, "recover_passphrase": "second passphrase of data", "recover_pbkdf": CHEAP}
+    asked = {"recover_device": data, "recover_name": "data", "recover_header": backup, **new}
+    over = ways.play("recover", recover_blank=True, **asked)
+    assert (over.rc, "is not put back" in over.output) == (2, True), "it is the header of a file"
+    run = ways.play("recover", recover_detached=HEADER, **asked)
+    assert run.rc == 0, run.output[-3000:]
+    assert opens(machine, HEADER, "second passphrase of data")
+    machine.run("mount /srv/data")
+    assert ways.whole()
+
+
 # --- the work in the background ----------------------------------------------------------------------------------------
 
 # What is left of the secrets after the role, also after a failure.
