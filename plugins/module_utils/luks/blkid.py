@@ -67,7 +67,7 @@ class Blkid:
             raise RootOfTrustError(f"{named} is neither an absolute path nor one of {'=, '.join(LINKS)}=.", "Correct the device.")
         linked = self.linked(named)
         if linked is not None:
-            found = self._claimants(named)
+            found = self.claimants(named)
             if len(found) < 2:
                 return linked
         else:  # the devices themselves, where no udev runs
@@ -80,7 +80,7 @@ class Blkid:
             raise RootOfTrustError(several, "Give the path of the device.")
         return found[0]
 
-    def _claimants(self, named: str) -> list[str]:
+    def claimants(self, named: str) -> list[str]:
         """The devices that have what they are named by. udev's link leads to one of them, and with a copy of a disk that is the copy."""
         tag, _equals, value = named.partition("=")
         link = f"disk\\x2f{LINKS[tag]}\\x2f{value.lower() if tag == 'UUID' else value}"

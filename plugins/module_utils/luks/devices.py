@@ -50,7 +50,8 @@ class Devices:
         room = size(path)
         at = header or path
         found = self._cryptsetup.header(at) if os.path.exists(at) else None
-        holders = self._sysfs.holders(path, found.uuid if found is not None else "")
+        uuid = found.uuid if found is not None else ""
+        holders = self._sysfs.holders(path, uuid)
         mounts, swaps = self._sysfs.uses(path, holders)
         return Device(
             path=path,
@@ -63,7 +64,13 @@ class Devices:
             mounts=tuple(mounts),
             swaps=tuple(swaps),
             claims=_claims(path),
+            twins=tuple(holder.mapper for holder in self._sysfs.twins(path, uuid)),
         )
+
+    def has_copy(self, path: str, luks_uuid: str) -> bool:
+        """Whether another device that is there has a LUKS header of this UUID too, open or closed."""
+        others = {os.path.realpath(other) for other in self._blkid.claimants(f"UUID={luks_uuid}")} - {os.path.realpath(path)}
+        return bool(others or self._sysfs.twins(path, luks_uuid))
 
 
 def _claims(path: str) -> tuple[str, ...]:

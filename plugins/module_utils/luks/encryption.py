@@ -398,9 +398,8 @@ class Encryptions:
         self._set_note(job, note)
 
     def _restore_head(self, job: Job) -> None:
-        device, note = job.situation.device, self._noted(job)
-        mapping = os.path.join("/dev/mapper", note.name)
-        if os.path.exists(mapping):
+        device, note = self._devices.look(job.situation.device.path), self._noted(job)
+        if note.name in [holder.mapper for holder in device.holders]:
             self._cryptsetup.close(note.name)
         if note.stash is None or not self._fits(device, note):
             raise RootOfTrustError(f"The copy of the first bytes of {device.path} is not whole.", "Nothing was changed.")
@@ -449,8 +448,11 @@ class Encryptions:
         self._set_note(job, replace(note, stage=plan.PROVEN, luks_uuid=device.header.uuid))
 
     def _back_up(self, job: Job) -> None:
-        """When a reencryption has ended the older backups go: what they describe is not on the device any more."""
-        backups = self._header_backups(0 if job.ending else None)
+        """When a reencryption has ended the older backups go: what they describe is not on the device any more. That of a copy of the
+        volume they still do."""
+        device = job.situation.device
+        copied = device.header is not None and self._devices.has_copy(device.path, device.header.uuid)
+        backups = self._header_backups(0 if job.ending and not copied else None)
         for step in plan_backups(backups.read([{"device": job.situation.device.path, "header": job.wish.header}])):
             backups.apply(step)
 

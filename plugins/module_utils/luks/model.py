@@ -310,6 +310,7 @@ class Device:
     :param signature: what else it shows; None where that is nothing, or its LUKS header.
     :param holders: block devices that lie on it, partitions included.
     :param claims: what is going on with it that it does not show.
+    :param twins: open volumes that have the UUID of its LUKS header and lie on another device.
     """
 
     path: str
@@ -322,6 +323,7 @@ class Device:
     mounts: tuple[Mount, ...] = ()
     swaps: tuple[str, ...] = ()
     claims: tuple[str, ...] = ()
+    twins: tuple[str, ...] = ()
 
     @property
     def mapping(self) -> str | None:

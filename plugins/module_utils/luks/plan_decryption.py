@@ -54,7 +54,17 @@ def plan_volumes(situations: Sequence[tuple[Situation, Wish]]) -> list[Step]:
 
 
 def plan_volume(situation: Situation, wish: Wish) -> list[Step]:
-    """The steps of one volume, to be encrypted or to be plain."""
+    """The steps of one volume, to be encrypted or to be plain.
+
+    :raises RootOfTrustError: if what is asked for is refused; any change is where a copy of the volume is open.
+    """
+    steps = _plan_either(situation, wish)
+    if steps:
+        plan.refuse_twin(situation.device)
+    return steps
+
+
+def _plan_either(situation: Situation, wish: Wish) -> list[Step]:
     note = situation.note
     if wish.state == PLAIN:
         if note is not None and note.mode != DECRYPT:

@@ -454,6 +454,16 @@ def refuse_vanishing_name(named: str, path: str) -> None:
         raise RootOfTrustError(f"{named} names {path} by what is to go.", f"Give the path {path} instead.")
 
 
+def refuse_twin(device: Device) -> None:
+    """:raises RootOfTrustError: if a volume of its UUID is open from another device: what is meant for the one could hit the other."""
+    if device.twins and device.header is not None:
+        raise RootOfTrustError(
+            f"The LUKS volume {device.header.uuid} is open as {device.twins[0]}, which lies on another device than {device.path}: one of them"
+            " is a copy, or the wrong one.",
+            "Correct device; or give the copy a UUID of its own by luks_container (change).",
+        )
+
+
 def _preflight(situation: Situation, wish: Wish) -> None:
     """Refuse what cannot go well, before anything is changed."""
     refuse_vanishing_name(wish.device, situation.device.path)

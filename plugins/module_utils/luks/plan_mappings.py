@@ -14,6 +14,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors impo
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.secret import Secret
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.step import Step
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import LUKS1, ActiveMapping, Device, Header, Holder, Mount
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_encryption import refuse_twin
 
 OPEN, CLOSED = "open", "closed"  # states
 OPEN_IT, CLOSE_IT, REFRESH, REOPEN = "open", "close", "refresh", "reopen"  # actions
@@ -203,6 +204,8 @@ def _refuse_wrong(volume: MappedVolume, device: Device, header: Header) -> None:
     wanted = volume.wanted
     if volume.holder is not None:
         _refuse_strange(volume, volume.holder)
+    elif device.twins:
+        refuse_twin(device)
     elif device.mapping is not None:
         raise RootOfTrustError(f"{device.path} is open as {device.mapping}, not as {wanted.name}.", f"Close {device.mapping} first.")
     elif device.uses:

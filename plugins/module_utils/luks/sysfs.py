@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import os
 import stat
+import time
+from contextlib import suppress
 
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import Holder, Mount
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.parse import parse_mounts, parse_swaps
+
+TRIES, PAUSE = 5, 0.05  # looks at what an open volume lies on, and seconds between two
 
 
 class Sysfs:
@@ -27,15 +31,14 @@ class Sysfs:
         """All block devices over a device or file, each once, those next to it first.
 
         :param luks_uuid: of the LUKS volume there. While a reencryption goes on its mappings change places all the time, and a look at
-            what lies on what may miss one; by the UUID they are found.
+            what lies on what may miss one; by the UUID they are found. Those of a copy of the volume are not among them.
         """
         found = os.stat(path)
         if stat.S_ISBLK(found.st_mode):
             names = self._held(os.path.join(self._sys, "dev/block", _number(found.st_rdev)))
         else:
             names = self._loops(os.path.realpath(path))
-        if luks_uuid:
-            names += [each.name for each in self._mapper() if each.maps(luks_uuid)]
+        names += [each.name for each in self._open_forms(path, luks_uuid)[0]]
         told: list[Holder] = []
         for name in names:  # grows while it is gone through
             folder = os.path.join(self._sys, "class/block", name)
@@ -43,6 +46,43 @@ class Sysfs:
                 told.append(_holder(name, folder))
                 names.extend(self._held(folder))
         return told
+
+    def twins(self, path: str, luks_uuid: str) -> list[Holder]:
+        """The open forms of a LUKS volume of this UUID that lie on another device: one of the two is a copy of the other."""
+        return self._open_forms(path, luks_uuid)[1]
+
+    def _open_forms(self, path: str, luks_uuid: str) -> tuple[list[Holder], list[Holder]]:
+        """The mappings that have a LUKS volume's UUID: those that lie on a device or file, and those that do not."""
+        own = self._names(path)
+        ours: set[str] = set()
+        found: list[Holder] = []
+        others: list[Holder] = []
+        for number in range(TRIES):
+            if number:
+                time.sleep(PAUSE)  # between two looks, where a reencryption that changes its tables may have hidden what lies below
+            found = [each for each in self._mapper() if each.maps(luks_uuid)] if luks_uuid else []
+            ours |= {each.name for each in found if own & self._below(each.name)}
+            others = [each for each in found if each.name not in ours]
+            if not others:
+                break
+        return [each for each in found if each.name in ours], others
+
+    def _names(self, path: str) -> set[str]:
+        """The kernel's name of a block device, or those of the loop devices of a file."""
+        found = os.stat(path)
+        if stat.S_ISBLK(found.st_mode):
+            return {os.path.basename(os.path.realpath(os.path.join(self._sys, "dev/block", _number(found.st_rdev))))}
+        return set(self._loops(os.path.realpath(path)))
+
+    def _below(self, name: str) -> set[str]:
+        """All block devices that one lies on."""
+        seen: set[str] = set()
+        names = [name]
+        for each in names:  # grows while it is gone through
+            with suppress(FileNotFoundError):  # it goes while it is looked at
+                names += [slave for slave in os.listdir(os.path.join(self._sys, "class/block", each, "slaves")) if slave not in seen]
+            seen |= set(names)
+        return seen - {name}
 
     @staticmethod
     def _held(folder: str) -> list[str]:

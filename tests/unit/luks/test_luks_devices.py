@@ -15,6 +15,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors impo
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.runner import Runner
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.secret import Secret
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks import block_device
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks import sysfs as sysfs_module
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.blkid import Blkid
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.cryptsetup import Cryptsetup
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import Area, Holder
@@ -159,6 +160,52 @@ def test_all_that_lies_over_a_file(kernel: Path) -> None:
     (kernel / "other").touch()
     assert sysfs.holders(str(kernel / "other")) == []
     assert sysfs.uses(str(kernel / "other"), []) == ([], [])
+
+
+def lies_on(kernel: Path, **devices: list[str]) -> None:
+    """Mappings of the volume, and what each lies on."""
+    for name, slaves in devices.items():
+        folder = kernel / "sys/class/block" / name.replace("_", "-")
+        for path in (folder / "slaves", folder / "dm"):
+            path.mkdir(parents=True, exist_ok=True)
+        (folder / "dm/uuid").write_text(f"CRYPT-LUKS2-{UUID.replace('-', '')}-{name}\n")
+        for slave in slaves:
+            (folder / "slaves" / slave).touch()
+
+
+@pytest.fixture
+def copied(kernel: Path) -> Path:
+    """A copy of the file, behind a loop device of its own."""
+    loop = kernel / "sys/class/block/loop1"
+    (loop / "loop").mkdir(parents=True)
+    (loop / "loop/backing_file").write_text(f"{kernel / 'copy'}\n")
+    (kernel / "copy").touch()
+    return kernel
+
+
+def test_what_is_open_of_a_volume_is_not_taken_for_that_of_its_copy(copied: Path) -> None:
+    sysfs = Sysfs(str(copied / "sys"), str(copied / "proc"))
+    # In the midst of a reencryption, at a moment at which the kernel tells of no holder.
+    lies_on(copied, dm_0=["dm-4", "dm-5"], dm_4=["dm-5"], dm_5=["loop0"])
+    (copied / "sys/class/block/loop0/holders/dm-0").unlink()
+    assert {holder.name for holder in sysfs.holders(str(copied / "image"), UUID)} >= {"loop0", "dm-0", "dm-4", "dm-5"}
+    assert sysfs.twins(str(copied / "image"), UUID) == []
+    assert [holder.name for holder in sysfs.holders(str(copied / "copy"), UUID)] == ["loop1"]
+    assert [holder.name for holder in sysfs.twins(str(copied / "copy"), UUID)] == ["dm-0", "dm-4", "dm-5"]
+
+
+def test_what_lies_below_is_looked_at_again_where_a_reencryption_hides_it(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lies_on(copied, dm_0=["dm-4"])  # whose own table is being changed, and beside it a helper that goes
+    lies_on(copied, dm_6=[])
+
+    def later(_seconds: float) -> None:
+        lies_on(copied, dm_4=["loop0"])
+        (copied / "sys/class/block/dm-6/dm/uuid").write_text("\n")
+
+    monkeypatch.setattr(sysfs_module.time, "sleep", later)
+    sysfs = Sysfs(str(copied / "sys"), str(copied / "proc"))
+    assert sysfs.twins(str(copied / "image"), UUID) == []
+    assert [holder.name for holder in sysfs.twins(str(copied / "copy"), UUID)] == ["dm-0", "dm-4"]
 
 
 # ------------------------------------------------------------------------------------------------------- header's bytes

@@ -112,6 +112,7 @@ class World:
         self.units, self.enabled = set(units), frozenset(units)
         self.background = "none"
         self.backups = 0
+        self.copied = False  # there is a copy of the disk
         self.left: int | None = None  # writes until the cut
         self.writes = 0
         if mounted:
@@ -343,6 +344,9 @@ class Programs:
     def path(named: str) -> str:
         return named
 
+    def has_copy(self, _path: str, _luks_uuid: str) -> bool:
+        return self.world.copied
+
     def look(self, named: str, _header: str | None = None) -> Any:
         if named == DEVICE and not isinstance(self, Ext):
             return self._device()
@@ -559,12 +563,12 @@ class Backups:
 
     world: World
 
-    def __init__(self, *_arguments: Any) -> None:
-        pass
+    def __init__(self, _runner: Any, params: dict[str, Any]) -> None:
+        self.keep = params["keep"]
 
     def read(self, _volumes: Any) -> Any:
         self.world.tick()
-        self.world.backups += 1
+        self.world.backups = 1 if self.keep == 0 else self.world.backups + 1
 
 
 def shim(world: World) -> Any:
@@ -795,6 +799,16 @@ def test_a_cut_of_a_new_volume_key_after_each_write(closed: bool, kind: str, mon
             host.finish(wish)
             assert header.key == key + 1  # once, whatever was cut
             host.is_at_goal(wish, world.mounted is not None, ())
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_older_header_backups_go_only_where_no_copy_of_the_volume_is_there(copied: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    host = Host(world, monkeypatch)
+    host.finish(replace(FIRST, volume_key="2026"))
+    world.copied, before = copied, world.backups
+    host.finish(replace(FIRST, volume_key="2027"))
+    assert (world.backups > before) is copied
 
 
 def test_what_was_mounted_in_the_middle_of_its_shrinking_is_left_to_a_person(monkeypatch: pytest.MonkeyPatch) -> None:

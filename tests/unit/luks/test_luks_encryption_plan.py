@@ -462,6 +462,17 @@ def test_nothing_is_done_to_what_is_as_asked() -> None:
 REKEYED = [plan.BACK_UP, plan.NOTE, plan.NAME_KEY, plan.REKEY]
 
 
+@pytest.mark.parametrize("asked", [{"volume_key": "2027"}, {"state": plan.PLAIN}])
+def test_a_copy_of_what_is_open_is_left_alone(asked: dict[str, Any]) -> None:
+    inside = FileSystem("ext4", UUID)
+    found = situation(encrypted(holders=MAPPED), keyslot=0, filesystem=inside, on_device=True, key_number=0)
+    assert plan_volumes([(found, replace(WISH, **asked))])
+    copy = replace(found, device=replace(found.device, twins=("home",)))
+    with pytest.raises(RootOfTrustError, match=f"{LUKS} is open as home, which lies on another device than /dev/vdb"):
+        plan_volumes([(copy, replace(WISH, **asked))])
+    assert plan_volumes([(copy, WISH)]) == []
+
+
 def test_a_new_volume_key() -> None:
     found = situation(encrypted(holders=MAPPED), keyslot=0, volume_key="2026")
     assert actions(found, volume_key="2027") == [*REKEYED, plan.RUN]
