@@ -18,7 +18,8 @@ import pytest
 
 from lab.machine import Machine, up
 from lab.spec import MachineSpec
-from tests.integration.ansible_run import Ansible
+from lab.ssh import inventory_json
+from tests.integration.ansible_run import Ansible, Run
 from tests.integration.key_calls import SECRET, Call, calls, shell, stories
 from tests.integration.module_bench import Bench
 from tests.integration.secret_watch import SecretWatch, told
@@ -512,6 +513,30 @@ def test_no_passphrase_is_told_anywhere(machine: Machine, bench: Bench, tmp_path
     task = {"name": "it", "rootoftrust.linux.gpg_key": as_user}
     run = ansible.playbook(json.dumps([{"hosts": machine.name, "gather_facts": False, "tasks": [task]}]))
     assert run.rc == 0, run.output[-2000:]
+
+
+@pytest.mark.usefixtures("clean")
+def test_the_role_proves_the_exchange_too(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Two hosts, which are two homes on one machine."""
+    ansible = Ansible(tmp_path_factory.mktemp("exchange"), machine)
+    homes = {"one": HOME, "two": "/root/other"}
+    hosts = {name: {**machine.inventory_vars(), "ring": home} for name, home in homes.items()}
+    ansible.inventory.write_text(inventory_json(hosts))
+    key = {"user_ids": ["Host {{ inventory_hostname }} <{{ inventory_hostname }}@example.org>"]}
+    wanted = {"gpg_key_keyrings": [{"name": "host", "home": "{{ ring }}", "keys": [key]}], "gpg_key_exchange": [{"keyring": "host"}]}
+
+    def role(entry: str) -> Run:
+        task = {"name": entry, "ansible.builtin.include_role": {"name": "rootoftrust.linux.gpg_key", "tasks_from": entry}}
+        return ansible.playbook(json.dumps([{"hosts": "all", "vars": wanted, "tasks": [task]}]), "--forks=1")
+
+    made, proven = role("main"), role("verify")
+    assert made.rc == 0, made.output[-3000:]
+    assert proven.rc == 0, proven.output[-3000:]
+    other = proven.result("two", "Keep the fingerprints")["ansible_facts"]["gpg_key_public"]["host"][0]["fingerprint"]
+    machine.run(f"{GPG} --yes --delete-keys {other}")
+    missed = role("verify")
+    assert missed.rc != 0 and missed.result("one", "Have the others' public keys, signed").get("failed"), missed.output[-3000:]
+    machine.run(f"gpgconf --homedir {HOME} --kill all")
 
 
 def test_nothing_is_matched_by_chance(bench: Bench) -> None:

@@ -27,7 +27,8 @@ WANTED = {
             "keys": [
                 {"user_ids": ["Releases <release@example.org>"], "passphrase": PASSPHRASE, "revocation_file": "/var/tmp/releases.rev"}
             ],
-        }
+        },
+        {"name": "log", "home": "/var/tmp/log", "keys": [{"user_ids": ["Log <log@example.org>"], "subkeys": []}]},
     ],
     "opencryptoki_tokens": [{"label": "Server", "so_pin": SO_PIN, "user_pin": PIN}],
     "opencryptoki_keys": [{"token": "Server", "pin": PIN, "keys": [{"label": "sign", "id": "01", "algorithm": "rsa2048"}]}],
@@ -73,10 +74,12 @@ def test_the_audit_proves_it_and_sees_what_is_wrong(machine: Machine, ansible: A
     audit = play(ansible, "audit")
     assert audit.rc == 0, audit.output[-3000:]
     assert "OpenPGP key: " in audit.output and "token Server: healthy" in audit.output
-    machine.run("mv /var/tmp/releases /var/tmp/elsewhere")
-    missing = play(ansible, "audit")
-    assert missing.rc != 0
-    machine.run("mv /var/tmp/elsewhere /var/tmp/releases; rm -rf /var/lib/opencryptoki/swtok/TOK_OBJ/*")
+    for name in ("releases", "log"):
+        machine.run(f"mv /var/tmp/{name} /var/tmp/elsewhere")
+        missing = play(ansible, "audit")
+        assert missing.rc != 0 and "See that nothing is due, and that each key can be used" in missing.output, name
+        machine.run(f"mv /var/tmp/elsewhere /var/tmp/{name}")
+    machine.run("rm -rf /var/lib/opencryptoki/swtok/TOK_OBJ/*")
     lost = play(ansible, "audit")
     assert lost.rc != 0 and "See the token's keys sign" in lost.output
 
