@@ -16,6 +16,7 @@ author:
 description:
   - Reads from the journal of systemd which log-ins by a public key the SSH server has accepted. This proves that a key, such as one on a
     smart card, does let its owner in, before other ways are closed.
+  - On request it also tells whether the server takes passwords, to prove afterwards that they are closed.
   - The server tells the fingerprint at its default C(LogLevel), INFO. A journal that is kept in memory tells of the time since the boot.
 options:
   users:
@@ -37,6 +38,13 @@ options:
     description: Fail where one of them has not.
     type: bool
     default: false
+  passwords:
+    description:
+      - Ask the server as well in which ways it takes passwords (C(sshd -T)).
+      - That is what its configuration comes to as a whole, of whichever files, for a log-in to which none of its C(Match) blocks applies. A
+        server that was not reloaded since may do otherwise.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - rootoftrust.linux.attributes
   - rootoftrust.linux.attributes.info_module
@@ -53,6 +61,12 @@ EXAMPLES = r"""
 - name: See who has come in by a key
   rootoftrust.linux.ssh_login_info:
   register: seen
+
+- name: See whether the server takes passwords
+  rootoftrust.linux.ssh_login_info:
+    passwords: true
+  register: server
+  failed_when: server.passwords != []
 """
 
 RETURN = r"""
@@ -98,12 +112,22 @@ logins:
     fingerprint:
       description: The key's SHA-256 fingerprint.
       type: str
+passwords:
+  description:
+    - The ways in which the server's configuration takes passwords, V(password) and V(keyboard-interactive); empty where it takes none.
+    - Null without O(passwords), and on a host without a server.
+  type: list
+  elements: str
+  returned: success
 """
 
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.converge import observe
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.runner import Runner
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.spec import Spec
 from ansible_collections.rootoftrust.linux.plugins.module_utils.sshkeys.journal import Journal
+from ansible_collections.rootoftrust.linux.plugins.module_utils.sshkeys.plan_logins import report_logins
+from ansible_collections.rootoftrust.linux.plugins.module_utils.sshkeys.ssh_keygen import SshKeygen
+from ansible_collections.rootoftrust.linux.plugins.module_utils.sshkeys.sshd import Sshd
 
 USER_OPTIONS = {
     "user": {"type": "str", "required": True},
@@ -113,14 +137,24 @@ SPEC = Spec(
     options={
         "users": {"type": "list", "elements": "dict", "default": [], "options": USER_OPTIONS},
         "require": {"type": "bool", "default": False},
+        "passwords": {"type": "bool", "default": False, "no_log": False},
     }
 )
 
 
 def main() -> None:
     module = SPEC.create_module()
-    journal = Journal(Runner(module))
-    observe(module, lambda: journal.look(module.params))
+    params, runner = module.params, Runner(module)
+    journal, sshd = Journal(runner), Sshd(runner, SshKeygen(runner))
+    observe(
+        module,
+        lambda: report_logins(
+            journal.logins(),
+            params["users"],
+            params["require"],
+            sshd.settings().passwords if params["passwords"] and sshd.installed() else None,
+        ),
+    )
 
 
 if __name__ == "__main__":

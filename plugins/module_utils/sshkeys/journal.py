@@ -6,11 +6,8 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any, Mapping
-
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.runner import Runner
-from ansible_collections.rootoftrust.linux.plugins.module_utils.sshkeys.plan_logins import parse_logins, report_logins
+from ansible_collections.rootoftrust.linux.plugins.module_utils.sshkeys.plan_logins import Login, parse_journal, parse_logins
 
 # Since OpenSSH 9.8 the process of a connection is a program of its own.
 IDENTIFIERS = ("sshd", "sshd-session", "sshd-auth")
@@ -23,17 +20,8 @@ class Journal:
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
 
-    def look(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The result of ssh_login_info."""
-        return report_logins(parse_logins(self._messages()), params["users"], params["require"])
-
-    def _messages(self) -> list[str]:
-        """What root's own processes have logged as sshd: anyone may log something under that name."""
+    def logins(self) -> list[Login]:
+        """Who has logged in by a key: of what root's own processes have logged as sshd, for anyone may log something under that name."""
         words = [f"SYSLOG_IDENTIFIER={name}" for name in IDENTIFIERS]
         argv = ["journalctl", "--no-pager", "-o", "json", "--output-fields=MESSAGE,_UID", "_UID=0", *words]
-        found = []
-        for line in self._runner.run(argv, ok=(0, 1), timeout=PATIENCE).text.splitlines():
-            entry = json.loads(line)
-            if isinstance(entry.get("MESSAGE"), str) and entry.get("_UID") == "0":
-                found.append(entry["MESSAGE"])
-        return found
+        return parse_logins(parse_journal(self._runner.run(argv, ok=(0, 1), timeout=PATIENCE).text))

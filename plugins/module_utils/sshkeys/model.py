@@ -225,18 +225,20 @@ class ServerCheck:
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """What ``sshd -T`` prints, as far as host keys are concerned.
+    """What ``sshd -T`` prints, as far as it is asked for here.
 
     :param host_keys: paths, in its order.
     :param ports: TCP ports.
     :param listens: address and port of each listening socket.
     :param algorithms: host key algorithms that it offers; empty where it does not say.
+    :param passwords: the ways in which it takes passwords, as SSH names them.
     """
 
     host_keys: tuple[str, ...]
     ports: tuple[int, ...]
     listens: tuple[tuple[str, int], ...]
     algorithms: tuple[str, ...] = ()
+    passwords: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,9 @@ OPENSSH_MAGIC = b"openssh-key-v1\0"  # PROTOCOL.key of OpenSSH
 PEM = (b"RSA PRIVATE KEY", b"EC PRIVATE KEY", b"DSA PRIVATE KEY", b"PRIVATE KEY")  # PKCS#1, SEC 1, OpenSSL's own, PKCS#8
 ARMOUR = re.compile(rb"\A\s*-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----\r?\n(.*?)-----END \1-----", re.DOTALL)
 
+# The ways in which a server can take passwords, as SSH names them (RFC 4252, 4256) → the option of sshd.
+PASSWORD_WAYS = {"password": "passwordauthentication", "keyboard-interactive": "kbdinteractiveauthentication"}
+
 
 class Malformed(RootOfTrustError):
     """Text or bytes that are not what they should be. The message says what is wrong and holds none of the content."""
@@ -288,6 +291,7 @@ def parse_settings(text: str) -> ServerSettings:
         ports=tuple(_port(value) for value in values.get("port", [])),
         listens=tuple(_listen(value) for value in values.get("listenaddress", [])),
         algorithms=tuple(",".join(values.get("hostkeyalgorithms", [])).replace(",", " ").split()),
+        passwords=tuple(way for way, option in PASSWORD_WAYS.items() if values.get(option) != ["no"]),
     )
 
 

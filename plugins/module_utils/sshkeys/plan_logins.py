@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import Any, Iterable, Mapping, Sequence
@@ -27,6 +28,22 @@ class Login:
     fingerprint: str
 
 
+def parse_journal(text: str) -> list[str]:
+    """What root's own processes have logged, of the output of ``journalctl -o json``. What is no entry is passed over.
+
+    A name that somebody gave may have in it what Python takes for the end of a line; an entry ends where the journal ends it.
+    """
+    found = []
+    for line in text.split("\n"):
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and isinstance(entry.get("MESSAGE"), str) and entry.get("_UID") == "0":
+            found.append(entry["MESSAGE"])
+    return found
+
+
 def parse_logins(messages: Iterable[str]) -> list[Login]:
     """The log-ins by a key among messages of sshd; each kind once."""
     found = {Login(*match.groups()) for match in (_ACCEPTED.match(message) for message in messages) if match is not None}
@@ -41,10 +58,13 @@ def fingerprints(keys: Sequence[str]) -> list[str]:
     return [sha256_fingerprint(parse_public(one)[0]) for one in keys]
 
 
-def report_logins(logins: Sequence[Login], users: Sequence[Mapping[str, Any]], require: bool) -> dict[str, Any]:
+def report_logins(
+    logins: Sequence[Login], users: Sequence[Mapping[str, Any]], require: bool, passwords: Sequence[str] | None
+) -> dict[str, Any]:
     """The result of ssh_login_info.
 
     :param users: each with the keys by one of which they should have logged in.
+    :param passwords: the ways in which the server takes passwords; None where that was not asked.
     :raises RootOfTrustError: if ``require`` and one has not.
     """
     told = []
@@ -53,7 +73,7 @@ def report_logins(logins: Sequence[Login], users: Sequence[Mapping[str, Any]], r
         seen = sorted({login.fingerprint for login in logins if login.user == one["user"] and login.fingerprint in wanted})
         told.append({"user": one["user"], "fingerprints": wanted, "seen": seen, "proven": bool(seen)})
     missing = [one["user"] for one in told if not one["proven"]]
-    result = {"users": told, "proven": not missing, "logins": [vars(login) for login in logins]}
+    result = {"users": told, "proven": not missing, "logins": [vars(login) for login in logins], "passwords": passwords}
     if require and missing:
         raise RootOfTrustError(
             f"No log-in by one of their keys has been seen of: {', '.join(missing)}.",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Iterator
 
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError
@@ -67,12 +68,7 @@ class Sshd:
                 {"server_error": last.error_text},
             )
         settings = parse_settings(last.text)
-        return ServerSettings(
-            host_keys=tuple(path for path in settings.host_keys if path != key),
-            ports=settings.ports,
-            listens=settings.listens,
-            algorithms=settings.algorithms,
-        )
+        return replace(settings, host_keys=tuple(path for path in settings.host_keys if path != key))
 
     def _ask(self, option: str) -> tuple[Finished, Finished, str | None]:
         """Ask, and once more for each thing that only the running service has: a key, and the folder for privilege separation.

@@ -104,6 +104,16 @@ def test_sshd_s_settings(version: str) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+def test_the_ways_in_which_a_server_takes_passwords(version: str) -> None:
+    told = text(f"sshd-{version}-T.txt")
+    assert parse.parse_settings(told).passwords == ("password", "keyboard-interactive")
+    closed = told.lower().replace("passwordauthentication yes", "passwordauthentication no")
+    assert parse.parse_settings(closed).passwords == ("keyboard-interactive",)
+    assert parse.parse_settings(closed.replace("kbdinteractiveauthentication yes", "kbdinteractiveauthentication no")).passwords == ()
+    assert parse.parse_settings("").passwords != (), "what it does not say is not taken for closed"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 def test_what_sshd_says_against_its_configuration(version: str) -> None:
     # sshd ends its lines on standard error with CR LF; the records are kept with LF.
     said = {case: text(f"sshd-{version}-{case}.txt").replace("\n", "\r\n") for case in ("no_keys", "no_folder", "bad_option", "unusable")}
