@@ -23,6 +23,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.block_devic
     read_part,
     write_part,
 )
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.devices import lasting_name
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.encryption import Encryptions, secret_of
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import LUKS2, Device
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_encryption import FileSystem, Job, Note, Situation, Stash, Wish
@@ -50,7 +51,8 @@ class Volumes(Encryptions):
     def _decryption(self, asked: Wish) -> Note | None:
         """The note of a decryption of what is asked for. What named the device before may have gone with its header."""
         for note in self._notes.all():
-            if note.mode == plan.DECRYPT and (asked.device in (note.asked, note.device) or asked.name == note.name):
+            same = asked.device == note.asked or os.path.realpath(asked.device) == os.path.realpath(note.device)
+            if note.mode == plan.DECRYPT and (same or asked.name == note.name):
                 return note
         return None
 
@@ -89,6 +91,7 @@ class Volumes(Encryptions):
             on_device=on_device,
             key_number=key_number(metadata(device.path)) if on_device and there is not None and there.type == LUKS2 else None,
             over=self._is_over(header_path, device),
+            lasting=lasting_name(device.path),
         )
         if not plan.needs_secret(found, asked) or asked.secret is None:
             return found

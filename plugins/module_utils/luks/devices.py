@@ -15,8 +15,10 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.block_devic
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.cryptsetup import Cryptsetup
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import Device, Signature
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.notes import Notes
-from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_encryption import DECRYPT
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_encryption import DECRYPT, vanishes
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.sysfs import Sysfs
+
+LASTING = ("by-id", "by-partuuid", "by-path")  # udev's folders of links that do not go by what an encryption changes; the best first
 
 
 class Devices:
@@ -71,6 +73,20 @@ class Devices:
         """Whether another device that is there has a LUKS header of this UUID too, open or closed."""
         others = {os.path.realpath(other) for other in self._blkid.claimants(f"UUID={luks_uuid}")} - {os.path.realpath(path)}
         return bool(others or self._sysfs.twins(path, luks_uuid))
+
+
+def lasting_name(path: str, links: str = "/dev/disk") -> str:
+    """A name that leads to the device after the next boot too, and whatever is on it by then; its path where there is none.
+
+    :param links: where udev keeps its symbolic links.
+    """
+    if os.path.islink(path) and not vanishes(path):
+        return path  # of LVM, or one that somebody has chosen
+    for folder in (os.path.join(links, kind) for kind in LASTING):
+        for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+            if os.path.realpath(os.path.join(folder, name)) == os.path.realpath(path):
+                return os.path.join(folder, name)
+    return path
 
 
 def _claims(path: str) -> tuple[str, ...]:

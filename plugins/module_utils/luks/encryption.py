@@ -22,7 +22,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.luks import plan
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.block_device import copy_part, digest, drop_cache, metadata, superblock
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.btrfs import Btrfs
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.cryptsetup import Cryptsetup, pbkdf_options
-from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.devices import Devices
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.devices import Devices, lasting_name
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.e2fsprogs import E2fsprogs
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.header_backups import HeaderBackups
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.luks2_header import write_end
@@ -146,6 +146,7 @@ class Encryptions:
             header_file=asked.header is not None and os.path.lexists(asked.header),
             away=self._away.get(asked.device),
             over=self._is_over(header_path, device),
+            lasting=lasting_name(device.path),
         )
         if not plan.needs_secret(found, asked) or asked.secret is None:
             return found
@@ -183,12 +184,19 @@ class Encryptions:
             if device.header is not None and note.luks_uuid == device.header.uuid:
                 return note
             if note.stage == plan.PROVEN:
+                if note.mode == plan.ENCRYPT and note.header is not None and device.header is None and self._is_bare(device, note):
+                    return note
                 continue
-            if (device.signature is not None and device.signature.uuid == note.fs_uuid) or self._fits(device, note):
+            if (note.fs_uuid and device.signature is not None and device.signature.uuid == note.fs_uuid) or self._fits(device, note):
                 return note
-            if note.device == device.path and device.header is not None:
+            if device.header is not None and _leads(note, device):
                 return note  # a header whose proof is still to come
         return None
+
+    @staticmethod
+    def _is_bare(device: Device, note: Note) -> bool:
+        """Whether it may be the device of a note whose header is in a file, looked at without: it shows its file system, or nothing."""
+        return _leads(note, device) and (device.signature is None or device.signature.uuid == note.fs_uuid)
 
     def _is_taken(self, name: str, note: Note | None) -> bool:
         others = [other for other in self._notes.all() if other.name == name and other != note]
@@ -469,6 +477,27 @@ class Encryptions:
             self._systemd.settle()
             if self._devices.look(path, job.wish.header).mapping != name:
                 raise
+        try:
+            self._check_content(job, name)
+        except RootOfTrustError:
+            self._cryptsetup.close(name)
+            raise
+
+    def _check_content(self, job: Job, name: str) -> None:
+        """With a detached header only what is seen through the mapping tells that the header and the device belong together.
+
+        :raises RootOfTrustError: if it is not the file system that was noted.
+        """
+        note = self._note.get(job.wish.device)
+        if note is None or note.mode != plan.ENCRYPT or note.header is None or not note.fs_uuid:
+            return  # that of a decryption is hidden, and proven in its own way
+        found = self._devices.signature(os.path.join("/dev/mapper", name))
+        if found is None or found.uuid != note.fs_uuid:
+            raise RootOfTrustError(
+                f"{name} shows {found or 'nothing that is known'}, and not the {note.fs_type} with the UUID {note.fs_uuid}:"
+                f" {job.situation.device.path} is not the device that {note.header} is the header of.",
+                f"Give the device that was called {note.device}; where it is that, check the file system.",
+            )
 
     def _name(self, job: Job) -> str:
         note = self._note.get(job.wish.device)
@@ -480,7 +509,8 @@ class Encryptions:
         device = self._devices.look(job.situation.device.path, asked.header)
         if device.header is None or device.header.work is None:
             return  # the opening has put in order what a cut had left, and that was the last of it
-        path = device.path if asked.header else _lasting(device.path, device.header.uuid)
+        self._check_content(job, name)
+        path = lasting_name(device.path) if asked.header else _lasting(device.path, device.header.uuid)
         self._start_unit(job, name, path, asked.header, plan.unit_text, at_boot=True)
 
     def _start_unit(self, job: Job, name: str, path: str, header: str | None, text: Callable[..., str], at_boot: bool) -> None:
@@ -541,6 +571,11 @@ class Encryptions:
 
     def _rekey(self, job: Job) -> None:
         keyslot = self._cryptsetup.unlocked_by(job.situation.header_path, secret_of(job.wish))
+        if job.wish.header and self._devices.signature(os.path.join("/dev/mapper", self._name(job))) is None:
+            raise RootOfTrustError(
+                f"Nothing that is known is in {self._name(job)}, so it is not known whether the header {job.wish.header} belongs to it.",
+                "Correct device or header.",
+            )
         header = [f"--header={job.wish.header}"] if job.wish.header else []
         options = [*header, f"--key-slot={keyslot}", "--resilience=checksum", *_parameters(job.wish)]
         self._cryptsetup.reinitialise(job.situation.device.path, secret_of(job.wish), options)
@@ -556,10 +591,15 @@ def secret_of(asked: Wish) -> Secret:
     return asked.secret
 
 
+def _leads(note: Note, device: Device) -> bool:
+    """Whether the name in a note is that of a device, which is as large as it was."""
+    return note.size == device.size and os.path.realpath(note.device) == os.path.realpath(device.path)
+
+
 def _lasting(path: str, uuid: str) -> str:
-    """The device's link by UUID, which is right after a boot too; its path where that link is missing, or leads to a copy of the disk."""
+    """The device's link by UUID, which is right after a boot too; another where that is missing, or leads to a copy of the disk."""
     link = f"/dev/disk/by-uuid/{uuid}"
-    return link if os.path.exists(link) and os.path.samefile(link, path) else path
+    return link if os.path.exists(link) and os.path.samefile(link, path) else lasting_name(path)
 
 
 def _parameters(asked: Wish) -> list[str]:

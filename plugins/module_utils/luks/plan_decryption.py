@@ -189,7 +189,7 @@ def _new_note(situation: Situation, wish: Wish) -> Note:
     header = device.header
     return Note(
         name=device.mapping or "",
-        device=device.path,
+        device=situation.lasting or device.path,
         size=device.size,
         stage=plan.PREPARED,
         fs_type=found.type if found is not None else "",

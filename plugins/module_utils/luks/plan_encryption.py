@@ -53,6 +53,7 @@ ENCRYPT, DECRYPT = "encrypt", "decrypt"  # modes of a note
 WORKING = {ENCRYPT: "encrypting", REENCRYPT: "reencrypting"}  # mode of the header's work → state that is told
 EXT, BTRFS, XFS = ("ext2", "ext3", "ext4"), "btrfs", "xfs"
 SYSTEM_MOUNTS = ("/", "/usr", "/var", "/boot", "/boot/efi", "/etc")  # cannot be unmounted while the system runs
+CONTENT_LINKS = ("/dev/disk/by-uuid/", "/dev/disk/by-label/", "/dev/disk/by-diskseq/")  # of udev, by what is on a device, or by its turn
 OPTION_UUID = (2, 4)  # cryptsetup that knows reencrypt --uuid
 
 # What is done
@@ -152,6 +153,7 @@ class Stash:
 class Note:
     """What the host notes of an encryption that is going on.
 
+    :param device: by a name that a boot gives to no other, where udev has one.
     :param size: bytes of the device; what makes it larger for the header is counted in.
     :param fs_uuid: of the file system.
     :param luks_uuid: empty until the header is proven.
@@ -224,6 +226,7 @@ class Situation:
     :param sector: of a decryption: what the sector is that is hidden meanwhile; empty while that cannot be seen.
     :param on_device: of a decryption: whether the header is still on the device.
     :param key_number: of a decryption: the number of the volume key's digest.
+    :param lasting: the device by a name that a boot gives to no other.
     :param over: whether all data is as it is to be, and only the header does not say so yet: cryptsetup must not go on with that.
     """
 
@@ -251,6 +254,7 @@ class Situation:
     on_device: bool = False
     key_number: int | None = None
     over: bool = False
+    lasting: str = ""
 
     @property
     def is_early(self) -> bool:
@@ -315,8 +319,24 @@ def plan_encryption(situation: Situation, wish: Wish) -> list[Step]:
     if situation.background.active:
         return []
     if note is not None and (note.fs_type or wish.volume_key in (None, situation.volume_key)):
-        return _plan_end(situation, wish, note)
-    return _plan_changes(situation, wish, header)
+        steps = _plan_end(situation, wish, note)
+    else:
+        steps = _plan_changes(situation, wish, header)
+    strange = _strange(situation)
+    if steps and strange:
+        raise RootOfTrustError(strange, "Correct device or header.")
+    return steps
+
+
+def _strange(situation: Situation) -> str:
+    """What tells that a detached header and a device do not belong together; empty where nothing does."""
+    device, header = situation.device, situation.device.header
+    if header is None or header.work is not None or is_plain(header) or device.signature is None:
+        return ""
+    return (
+        f"{device.path} has {device.signature}, though {situation.header_path} is its LUKS header: it is not encrypted, or not all of it,"
+        " or is another device."
+    )
 
 
 # --- the beginning ---------------------------------------------------------------------------------------------------
@@ -448,18 +468,24 @@ def target_size(device: Device) -> int:
     return (device.size - ROOM) // MIB * MIB
 
 
+def vanishes(named: str) -> bool:
+    """Whether a device is named by what is on it."""
+    return named.partition("=")[0] in ("UUID", "LABEL") or named.startswith(CONTENT_LINKS)
+
+
 def refuse_vanishing_name(named: str, path: str) -> None:
     """:raises RootOfTrustError: if a device is named by what is on it now, and will not be: the next run would not find it."""
-    if named.partition("=")[0] in ("UUID", "LABEL"):
-        raise RootOfTrustError(f"{named} names {path} by what is to go.", f"Give the path {path} instead.")
+    if vanishes(named):
+        other = f"the path {path}" if path != named else "a path under /dev/disk/by-id or by-partuuid, or PARTUUID=,"
+        raise RootOfTrustError(f"{named} names {path if path != named else 'a device'} by what is to go.", f"Give {other} instead.")
 
 
 def refuse_twin(device: Device) -> None:
     """:raises RootOfTrustError: if a volume of its UUID is open from another device: what is meant for the one could hit the other."""
     if device.twins and device.header is not None:
         raise RootOfTrustError(
-            f"The LUKS volume {device.header.uuid} is open as {device.twins[0]}, which lies on another device than {device.path}: one of them"
-            " is a copy, or the wrong one.",
+            f"The LUKS volume {device.header.uuid} is open as {device.twins[0]}, which lies on another device than {device.path}:"
+            " one of them is a copy, or the wrong one.",
             "Correct device; or give the copy a UUID of its own by luks_container (change).",
         )
 
@@ -565,7 +591,7 @@ def _new_note(situation: Situation, wish: Wish) -> Note:
     device, found = situation.device, situation.device.signature
     return Note(
         name=wish.name or "",
-        device=device.path,
+        device=situation.lasting or device.path,
         size=device.size,
         stage=PREPARED,
         fs_type=found.type if found else "",
@@ -583,6 +609,11 @@ def _plan_work(situation: Situation, wish: Wish) -> list[Step]:
     """The header is right and a reencryption is under way."""
     device, running = situation.device, situation.background.active
     note = situation.note or _plain_note(situation, wish)
+    if note.header is not None and device.size != note.size and not running:
+        raise RootOfTrustError(
+            f"{device.path} has {device.size} bytes; that whose encryption goes on with the header {note.header} had {note.size}.",
+            f"Give the device that was called {note.device}, as large as it was.",
+        )
     if situation.over and not running:
         return [*_steps(situation, wish, note, (BACK_UP, FINISH)), *_plan_end(situation, wish, note)]
     actions = [NOTE] if situation.note is None and not running else []
@@ -602,7 +633,8 @@ def _plain_note(situation: Situation, wish: Wish) -> Note:
     """The note of a work that has nothing to bring back: a new volume key, or what somebody else has begun."""
     device = situation.device
     uuid = device.header.uuid if device.header is not None else ""
-    return Note(device.mapping or wish.name or "", device.path, device.size, PROVEN, "", "", wish.header, uuid)
+    named = situation.lasting or device.path
+    return Note(device.mapping or wish.name or "", named, device.size, PROVEN, "", "", wish.header, uuid)
 
 
 def _plan_end(situation: Situation, wish: Wish, note: Note) -> list[Step]:
@@ -666,6 +698,11 @@ def _check_rekey(situation: Situation, wish: Wish, header: Header) -> None:
         raise RootOfTrustError(
             f"A new volume key of {wish.device} would lose the keyslots {', '.join(others)}: their secrets are not given.",
             "Choose other_keyslots: drop, and enrol them again afterwards.",
+        )
+    if wish.header is not None and situation.device.mapping is None:
+        raise RootOfTrustError(
+            f"{wish.device} is not open, so it is not known whether the header {wish.header} belongs to it.",
+            "Open it first: see luks_mapping.",
         )
     if situation.device.mapping is None:
         _check_wish(situation, replace(wish, uuid=None, room=AUTO, header=None))
@@ -837,7 +874,8 @@ def report_encryptions(situations: Sequence[tuple[Situation, Wish]], to_come: Se
         for situation, wish in situations
         if situation.background.fault
     ]
-    return {"encryptions": [_told(situation, wish, to_come) for situation, wish in situations], "warnings": faults}
+    strange = [_strange(situation) for situation, dummy in situations if _strange(situation)]
+    return {"encryptions": [_told(situation, wish, to_come) for situation, wish in situations], "warnings": faults + strange}
 
 
 def _told(situation: Situation, wish: Wish, to_come: Sequence[Step]) -> dict[str, Any]:

@@ -334,7 +334,9 @@ class Host:
             "sync_file": lambda path: world.flush() if path == DEVICE else None,
             "sync_folder": lambda _path: None,
             "os": SimpleNamespace(
-                path=SimpleNamespace(join=os.path.join, dirname=os.path.dirname, exists=lambda _path: world.file is not None),
+                path=SimpleNamespace(
+                    join=os.path.join, dirname=os.path.dirname, exists=lambda _path: world.file is not None, realpath=lambda path: path
+                ),
                 unlink=self.unlink,
             ),
         }.items():

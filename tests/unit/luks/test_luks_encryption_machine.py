@@ -579,7 +579,7 @@ def shim(world: World) -> Any:
             return world.mapping is not None
         return world.undo is not None if path.endswith(".e2undo") else path == "/"
 
-    path = SimpleNamespace(join=os.path.join, dirname=os.path.dirname, exists=exists, ismount=lambda _path: world.mounted is not None)
+    path = SimpleNamespace(join=os.path.join, dirname=os.path.dirname, exists=exists, realpath=lambda path: path)
     nothing: Callable[..., None] = lambda *_rest, **_options: None  # noqa: E731
     return SimpleNamespace(path=path, makedirs=nothing, unlink=nothing, mkdir=nothing, rmdir=nothing)
 
