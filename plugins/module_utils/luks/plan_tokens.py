@@ -491,7 +491,9 @@ def check_enrolment(volume: TokenVolume, wanted: WantedToken) -> None:
     """
     header = volume.device.header
     if wanted.unlock is None:
-        raise RootOfTrustError(f"A token is to be enrolled for {volume.named}, which needs a secret that opens it.", "Give unlock.")
+        dead = [str(token.number) for token in volume.matching(wanted) if token.alive is False]
+        why = f"Token {', '.join(dead)} of {volume.named} does not open the volume, and another" if dead else "A token"
+        raise RootOfTrustError(f"{why} is to be enrolled for {volume.named}, which needs a secret that opens it.", "Give unlock.")
     check = _check_clevis if wanted.kind == CLEVIS else _check_systemd
     check(volume.means, wanted)
     if wanted.kind in (TPM2, FIDO2) and wanted.with_pin and wanted.pin is None:
