@@ -20,7 +20,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.core.runner impo
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.step import Step
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.block_device import claimed, forget_partitions
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.cryptsetup import Cryptsetup, pbkdf_options
-from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.devices import Devices
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.devices import Devices, encryption_claims
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.fill import RandomFill, device_key, state_folder
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import ABSENT
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_containers import (
@@ -67,6 +67,7 @@ class Containers:
 
     def _look(self, wanted: WantedContainer) -> Container:
         device = self._devices.look(wanted.device, wanted.header)
+        device = replace(device, claims=device.claims + encryption_claims(device.path))
         container = Container(wanted, device, fill=self._filled.get(device.path))
         if wanted.header is not None:
             folder = os.path.isdir(os.path.dirname(wanted.header))

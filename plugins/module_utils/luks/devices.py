@@ -15,7 +15,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.block_devic
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.cryptsetup import Cryptsetup
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import Device, Signature
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.notes import Notes
-from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_encryption import DECRYPT, vanishes
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_encryption import DECRYPT, Note, vanishes
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.sysfs import Sysfs
 
 LASTING = ("by-id", "by-partuuid", "by-path")  # udev's folders of links that do not go by what an encryption changes; the best first
@@ -65,7 +65,7 @@ class Devices:
             holders=tuple(holders),
             mounts=tuple(mounts),
             swaps=tuple(swaps),
-            claims=_claims(path),
+            claims=claims(path),
             twins=tuple(holder.mapper for holder in self._sysfs.twins(path, uuid)),
         )
 
@@ -89,8 +89,17 @@ def lasting_name(path: str, links: str = "/dev/disk") -> str:
     return path
 
 
-def _claims(path: str) -> tuple[str, ...]:
+def claims(path: str) -> tuple[str, ...]:
     """What luks_encryption is doing with a device that shows nothing meanwhile."""
+    return tuple(f"being decrypted as {note.name}" for note in _notes(path) if note.mode == DECRYPT)
+
+
+def encryption_claims(path: str) -> tuple[str, ...]:
+    """The same of an encryption, which shows nothing where its header is in a file. luks_encryption itself is not stopped by it."""
+    told = [(note, f", with header: {note.header}" if note.header else "") for note in _notes(path) if note.mode != DECRYPT]
+    return tuple(f"being encrypted as {note.name}{header}" for note, header in told)
+
+
+def _notes(path: str) -> list[Note]:
     real = os.path.realpath(path)
-    notes = [note for note in Notes().all() if note.mode == DECRYPT and os.path.realpath(note.device) == real]
-    return tuple(f"being decrypted as {note.name}" for note in notes)
+    return [note for note in Notes().all() if os.path.realpath(note.device) == real]

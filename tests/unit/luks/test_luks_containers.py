@@ -178,6 +178,10 @@ REFUSED: dict[str, tuple[plan.Container, str]] = {
     "swap": (container(wipe=["swap"], device={"swaps": ("/dev/x",)}), "/dev/x is in use as swap (/dev/x)."),
     "held": (container(device={"holders": (Holder("md0"), Holder("dm-0", "lv"))}), "/dev/x is held by md0 and lv."),
     "held by a loop device": (container(device={"holders": (Holder("loop0"),)}), "/dev/x is held by loop0."),
+    "being decrypted": (
+        container(device={"claims": ("being decrypted as home",)}),
+        "/dev/x is being decrypted as home. Run luks_encryption",
+    ),
     "claimed": (container(state={"claimed": True}), "/dev/x is in use: the kernel lets nobody else have it."),
     "too small": (container(device={"size": 16 * MIB}), "is too small: it has 16777216 bytes, and 16781312 are needed"),
     "too small for LUKS1": (container(device={"size": 2 * MIB}, type="luks1"), "is too small"),

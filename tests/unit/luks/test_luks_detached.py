@@ -15,7 +15,7 @@ import pytest
 
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.secret import Secret
-from ansible_collections.rootoftrust.linux.plugins.module_utils.luks import encryption
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks import containers, devices, encryption
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks import plan_encryption as plan
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.devices import lasting_name
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import (
@@ -28,6 +28,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model impor
     Signature,
     Work,
 )
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_containers import WantedContainer, plan_containers
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_encryption import Job, Note, Situation, Wish
 
 MIB = 1024 * 1024
@@ -152,6 +153,13 @@ class Programs:
     def all(self) -> list[Note]:
         return self.notes
 
+    @staticmethod
+    def path(named: str) -> str:
+        return named
+
+    def runs(self) -> bool:
+        return False
+
     def settle(self) -> None:
         pass
 
@@ -219,6 +227,13 @@ def test_a_new_volume_key_is_begun_only_where_something_is_seen_through_the_head
         assert programs.done == expected
 
 
+def test_what_is_asked_for_without_its_header_is_told_to_have_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encryption.Encryptions, "_lock", lambda _self, _path: None)
+    found = run(Programs(disk(None, signature=None), notes=[PROVEN]), monkeypatch)
+    with pytest.raises(RootOfTrustError, match="The header of /dev/sdb1 is kept in /h. Give header: /h."):
+        found.read([replace(WISH, header=None, room="auto")])
+
+
 MOUNT = Mount("/dev/sdb1", "/home", "xfs", ())
 UNPROVEN = replace(PROVEN, stage=plan.STASHED, luks_uuid="", header=None)
 
@@ -241,3 +256,24 @@ UNPROVEN = replace(PROVEN, stage=plan.STASHED, luks_uuid="", header=None)
 def test_which_note_is_about_a_device(note: Note, device: Device, known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     found = run(Programs(device, notes=[note]), monkeypatch)
     assert found._note_of(device) == (note if known else None)
+
+
+# --- other modules -----------------------------------------------------------------------------------------------------
+
+
+def test_a_device_that_shows_nothing_while_it_is_encrypted_is_not_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    notes = [PROVEN, replace(PROVEN, name="data", device="/dev/sdc1"), replace(PROVEN, name="away", mode=plan.DECRYPT, header=None)]
+    monkeypatch.setattr(devices, "Notes", lambda: SimpleNamespace(all=lambda: notes))
+    runner: Any = None
+    found: Any = containers.Containers(runner)
+    found._devices = SimpleNamespace(look=lambda _named, _header: disk(None, signature=None, claims=devices.claims("/dev/sdb1")))
+    found._wipefs = SimpleNamespace(traces=lambda _path: [])
+    monkeypatch.setattr(containers, "claimed", lambda _path: False)
+    wanted = WantedContainer("/dev/sdb1", None, "present", "luks2")
+    container = found._look(wanted)
+    assert container.device.claims == ("being decrypted as away", "being encrypted as home, with header: /h")
+    with pytest.raises(RootOfTrustError, match="/dev/sdb1 is being decrypted as away"):
+        plan_containers([container])
+    notes.pop()
+    with pytest.raises(RootOfTrustError, match="/dev/sdb1 is being encrypted as home, with header: /h. Run luks_encryption"):
+        plan_containers([found._look(wanted)])
