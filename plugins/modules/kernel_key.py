@@ -18,8 +18,8 @@ description:
     system calls. It needs no program on the managed host but modprobe, where a type of keys comes with a module of the kernel.
   - The kernel forgets all keys when it goes down. A trusted or encrypted key is kept as a O(blob), the payload of a user key made here in a
     O(file). A key that has one is in it before anything can use the key.
-  - The kernel makes an encrypted key under a master that is not there, and never gives it out again; this module refuses. It re-wraps
-    no key under a master that is missing, or has fewer than 16 bytes.
+  - The kernel makes an encrypted key under a master that is not there, and never gives it out again; this module refuses. It makes and
+    re-wraps no key under a master that is missing, or has fewer than 16 bytes.
   - A key that is there is compared with what is asked for by its format, length and master, and with its blob. C(evm-key) is
     the one exception, for EVM overwrites it in the kernel when it takes it, so that only its blob has it from then on.
 notes:

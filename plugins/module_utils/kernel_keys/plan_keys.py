@@ -11,6 +11,7 @@ replaced by one that the kernel has loaded; and a key is only made under a maste
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Any, Dict, Iterable, Mapping, Sequence
 
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError, certain
@@ -73,9 +74,23 @@ _OF_TYPE = {
     "pcrs": (TRUSTED,),
     "pcr_bank": (TRUSTED,),
 }
-Coming = Dict[str, bool]  # keys of the list that are made or there before the one that is planned → whether they are of new random bytes
 _HANDLE, _BYTES = "(?:0x)?[0-9a-fA-F]{1,8}", "(?:[0-9a-fA-F]{2})+"
 _SEAL_FORMS = {"keyhandle": _HANDLE, "policyhandle": _HANDLE, "pcrinfo": _BYTES, "policydigest": _BYTES}
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A key of the list that will be there when a later one is made.
+
+    :param fresh: whether it is of new random bytes.
+    :param size: bytes of its payload, of a user key where that is known.
+    """
+
+    fresh: bool
+    size: int | None = None
+
+
+Coming = Dict[str, Arrival]
 
 
 # --- what is asked for -------------------------------------------------------------------------------------------------
@@ -270,20 +285,26 @@ def plan_keys(found: Sequence[FoundKey]) -> list[Step]:
     check_list([one.wanted for one in found])
     steps: list[Step] = []
     made: set[str] = set()  # keyrings, and modules of the kernel
-    coming: Coming = {}  # keys that will be there when later ones are made
+    coming: Coming = {}
     gone: set[str] = set()
     for one in found:
         if one.wanted.state == PRESENT:
             work = _plan_present(one, coming, made)
-            coming[one.wanted.name] = any(step.action in (WRITE_FILE, NEW, NEW_BLOB) for step in work) or (
-                any(step.action == ADD for step in work) and one.given is None
-            )
+            coming[one.wanted.name] = _arrival(one, [step.action for step in work])
             steps += work
         else:
             steps += _plan_away(one, gone)
             gone.add(one.wanted.name)
     _refuse_extended(found, steps)
     return steps
+
+
+def _arrival(one: FoundKey, actions: Sequence[str]) -> Arrival:
+    if one.wanted.type != USER:
+        return Arrival(NEW in actions or NEW_BLOB in actions)
+    if ADD not in actions and CHANGE not in actions:
+        return Arrival(False, None if one.current is None else len(one.current))
+    return Arrival(one.given is None, one.wanted.random if one.given is None else len(one.given))
 
 
 def _refuse_extended(found: Sequence[FoundKey], steps: Sequence[Step]) -> None:
@@ -493,17 +514,19 @@ _NOT_CHANGEABLE = "That cannot be changed: correct the option, or make a key und
 def _need_master(one: FoundKey, coming: Coming, what: str) -> None:
     """Nothing is wrapped under a master that is not there or worth nothing."""
     wanted, master = one.wanted, one.master
-    if wanted.master is None or wanted.master in coming:
+    if wanted.master is None:
         return
-    if master is None or master.fault:
+    arrival = coming.get(wanted.master)
+    if arrival is None and (master is None or master.fault):
         fault = master.fault if master is not None else "is not in the kernel"
         lost = "" if what == "loaded" else " The kernel would do it, and the key could never be kept."
         raise RootOfTrustError(
             f"{wanted.subject} cannot be {what}: its master {wanted.master} {fault}.{lost}",
             "Have the master present first, before it in the list.",
         )
-    if master.size is not None and master.size < LEAST_MASTER and what != "loaded":
-        fact = f"its master {wanted.master} has no more than {master.size} bytes"
+    size = arrival.size if arrival is not None else certain(master).size
+    if size is not None and size < LEAST_MASTER and what != "loaded":
+        fact = f"its master {wanted.master} has no more than {size} bytes"
         raise RootOfTrustError(f"{wanted.subject} cannot be {what}: {fact}.", f"Take one of {LEAST_MASTER} or more.")
 
 
@@ -546,12 +569,10 @@ def _plan_load(one: FoundKey, there: Sequence[Blob], coming: Coming) -> list[Ste
     wanted = one.wanted
     usable = [blob for blob in there if blob.sealed is not None and _may_load(one, blob, blob.sealed, coming)]
     if not usable:
-        made = [blob.path for blob in there if blob.sealed is not None and coming.get(blob.sealed.master)]
+        made = [blob for blob in there if blob.sealed is not None and _is_fresh(blob.sealed.master, coming)]
         if made:
-            raise RootOfTrustError(
-                f"{', '.join(made)} is kept under {wanted.master}, which is not in the kernel, nor is what it could be loaded from.",
-                "Put that back. A new master of random bytes would not load the blob.",
-            )
+            lost = _under_a_lost_master(made[0].path, certain(made[0].sealed).master)
+            raise RootOfTrustError(f"{lost}.", "Put that back. A new master of random bytes would not load the blob.")
         told = "; ".join(blob_fault(blob) for blob in there)
         raise RootOfTrustError(
             f"{wanted.subject} is not in the kernel, and no blob of it can be loaded. {told}.",
@@ -575,12 +596,21 @@ def _plan_load(one: FoundKey, there: Sequence[Blob], coming: Coming) -> list[Ste
     return [load, *more]
 
 
+def _is_fresh(master: str | None, coming: Coming) -> bool:
+    """Whether the master is made of new random bytes in this run."""
+    return master in coming and coming[master].fresh
+
+
+def _under_a_lost_master(path: str, master: str | None) -> str:
+    return f"{path} is kept under {master}, which is not in the kernel, nor is what it could be loaded from"
+
+
 def _may_load(one: FoundKey, blob: Blob, sealed: Sealed, coming: Coming) -> bool:
     """Whether a blob loads, or will when the keys before it in the list, and the type, are there."""
     if blob.loads is not None:
         return blob.loads
     untried = one.module and one.master is not None and one.master.name == sealed.master and not one.master.fault
-    return sealed.kind == TRUSTED or bool(untried) or coming.get(sealed.master) is False
+    return sealed.kind == TRUSTED or bool(untried) or (sealed.master in coming and not _is_fresh(sealed.master, coming))
 
 
 def _refuse_unasked(one: FoundKey, what: str, sealed: Sealed) -> None:
@@ -611,11 +641,24 @@ def _plan_unreadable(one: FoundKey, coming: Coming) -> list[Step]:
         steps = [Step(wanted.subject, REWRAP, sentence, {"master": None}, {"master": wanted.master}, (one, None))]
         return steps + [_export_step(one, blob) for blob in one.blobs]
     if wanted.master in coming and one.master is not None and one.master.fault:
-        return []  # its master comes back in this very run
+        return _plan_readable_again(one, coming)
     raise RootOfTrustError(
         f"{wanted.subject} is in the kernel, which does not give it out: {one.fault}.",
         "Have its master present; if it is lost, and no blob is there, update: true re-wraps the key under another one.",
     )
+
+
+def _plan_readable_again(one: FoundKey, coming: Coming) -> list[Step]:
+    """Its master comes in this very run; with that the kernel gives it out, whatever the master is worth."""
+    there, lacking = [blob.path for blob in one.blobs if blob.exists], [blob for blob in one.blobs if not blob.exists]
+    if there and _is_fresh(one.wanted.master, coming):
+        raise RootOfTrustError(
+            f"{_under_a_lost_master(there[0], one.wanted.master)}. {one.wanted.subject} itself is in the kernel.",
+            "Put that back. A new master of random bytes would not load the blob; to have one, move the blob away, and it is written anew.",
+        )
+    if lacking:
+        _need_master(one, coming, "kept")
+    return [_export_step(one, blob) for blob in lacking]
 
 
 def _export_step(one: FoundKey, blob: Blob) -> Step:

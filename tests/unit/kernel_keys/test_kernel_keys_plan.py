@@ -297,6 +297,27 @@ def test_permissions_and_timeouts() -> None:
     assert actions(world, KMK) == []
 
 
+@pytest.mark.parametrize("lost", [("user:kmk",), ("user:kmk", "/k/kmk")])
+def test_a_key_whose_master_and_blob_are_gone_is_written_when_the_master_comes(lost: tuple[str, ...]) -> None:
+    world = with_keys()
+    _lose(*lost, "/k/evm")(world)
+    worth = world.keys["encrypted:evm"].material
+    assert world.run([KMK, EVM])[-2:] == [plan.ADD, plan.EXPORT]
+    assert actions(world, KMK, EVM) == []
+    assert world.files["/k/evm"].split("|")[1] == worth
+    world.boot()
+    world.run([KMK, EVM])
+    assert world.keys["encrypted:evm"].material == worth
+
+
+def test_a_key_whose_master_comes_back_and_whose_blob_is_there_needs_no_more() -> None:
+    world = with_keys()
+    _lose("user:kmk")(world)
+    assert actions(world, KMK, EVM) == [plan.ADD]
+    _lose("/k/kmk")(world)
+    assert actions(world, KMK, {**EVM, "blob": None}) == [plan.WRITE_FILE, plan.ADD], "it has no blob that a new master would not load"
+
+
 def test_keys_go_before_their_master() -> None:
     world = with_keys()
     gone = {"state": "absent"}
@@ -347,10 +368,16 @@ def _nothing(world: World) -> None:
     pass
 
 
+WEAK = params("weak", random=8)
 NEW = {**EVM, "description": "new", "blob": "/k/new"}
 REFUSED: dict[str, tuple[Any, list[dict[str, Any]], str]] = {
     "missing master": (_nothing, [{**NEW, "master": "user:no"}], "its master user:no is not in the kernel. The kernel would do it"),
     "weak master": (_weak, [{**NEW, "master": "user:weak"}], "has no more than 1 bytes"),
+    "weak master of the list": (_nothing, [WEAK, {**NEW, "master": "user:weak"}], "has no more than 8 bytes"),
+    "weak master of the list for a re-wrap": (_nothing, [WEAK, {**EVM, "master": "user:weak", "update": True}], "has no more than 8 bytes"),
+    "weak master that is given": (_nothing, [{**WEAK, "random": None, "payload": "x" * 15}, {**NEW, "master": "user:weak"}], "15 bytes"),
+    "weak master that is there": (_weak, [params("weak"), {**NEW, "master": "user:weak"}], "has no more than 1 bytes"),
+    "a new master, and a blob under the old one": (_lose("user:kmk", "/k/kmk"), [KMK, EVM], "A new master of random bytes"),
     "re-wrap under a missing master": (_nothing, [{**EVM, "master": "user:no", "update": True}], "cannot be re-wrapped"),
     "re-wrap that nobody asked for": (_nothing, [KMK, {**EVM, "master": "user:no"}], "is kept under user:kmk, and not user:no"),
     "another type of master": (_nothing, [{**EVM, "master": "trusted:t", "update": True}], "no key can go from a user master"),
