@@ -72,7 +72,8 @@ class KeyringSteps:
     def _apply(self, action: str, one: FoundKeyring, place: Place | None) -> None:
         keyctl, wanted = self._rings.keyctl, one.wanted
         if action == plan.LINK:
-            keyctl.link(self._rings.find(wanted.path).serial, certain(place).serial)
+            # An earlier step may have made it.
+            keyctl.link(self._rings.find(wanted.path).serial, self._rings.find(certain(place).path).serial)
             return
         serial = certain(one.key).serial
         if action == plan.PERMIT:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Sequence
+from typing import Any, Collection, Mapping, Sequence
 
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.step import Step
@@ -51,16 +51,22 @@ def plan_keyrings(found: Sequence[FoundKeyring]) -> list[Step]:
         if paths.count(path) > 1:
             raise RootOfTrustError(f"The keyring {path} is asked for more than once.", "Leave one.")
     steps: list[Step] = []
+    coming: set[str] = set()  # paths that will be there when later ones are linked
     for one in found:
-        steps += _plan_present(one) if one.wanted.state == PRESENT else _plan_absent(one)
+        if one.wanted.state == PRESENT:
+            steps += _plan_present(one, coming)
+            names = one.wanted.path.split("/")
+            coming.update("/".join(names[:number]) for number in range(1, len(names) + 1))
+        else:
+            steps += _plan_absent(one)
     return steps
 
 
-def _plan_present(one: FoundKeyring) -> list[Step]:
+def _plan_present(one: FoundKeyring, coming: Collection[str]) -> list[Step]:
     wanted, key = one.wanted, one.key
     mask = None if wanted.permissions is None else f"{wanted.permissions:08x}"
     for place in one.links:
-        if place.missing:
+        if place.missing and place.path not in coming:
             raise RootOfTrustError(f"{wanted.path} is to be linked into {place.path}, which is not there.", "Have that present first.")
     steps = []
     if key is None:

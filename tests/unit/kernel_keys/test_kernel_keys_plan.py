@@ -524,6 +524,16 @@ def test_keyrings(found: FoundKeyring, expected: list[str]) -> None:
     assert told["links"] == (sorted(found.wanted.links) if found.wanted.state == "present" else [])
 
 
+def test_a_keyring_is_linked_into_one_that_comes_before_it_in_the_list() -> None:
+    into = [replace(ring(False, path="@u/a/b"), place=Place("@u/a/b", 1, ("a", "b"))), ring(False, links=["@u/a/b", "@u/a"])]
+    into[1] = replace(into[1], links=(Place("@u/a/b", 1, ("a", "b")), Place("@u/a", 1, ("a",))))
+    assert [(step.subject, step.action) for step in rings.plan_keyrings(into)] == [
+        ("@u/a/b", "make"), ("@u/app", "make"), ("@u/app", "link"), ("@u/app", "link"),
+    ]  # fmt: skip
+    with pytest.raises(RootOfTrustError, match="which is not there"):
+        rings.plan_keyrings(into[::-1])
+
+
 def test_a_keyring_with_keys_is_not_taken_away_unasked() -> None:
     with pytest.raises(RootOfTrustError, match="has keyring:inner in it"):
         rings.plan_keyrings([ring(state="absent")])
