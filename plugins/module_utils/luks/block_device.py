@@ -61,6 +61,19 @@ def claimed(path: str) -> bool:
     return False
 
 
+def stays_claimed(path: str, patience: float = 3.0) -> bool:
+    """The same for longer than a program takes that a cut run had started.
+
+    :param patience: seconds.
+    """
+    deadline = time.monotonic() + patience
+    while claimed(path):
+        if time.monotonic() > deadline:
+            return True
+        time.sleep(0.1)  # between two looks, until the deadline, after which it is refused as in use
+    return False
+
+
 def metadata(path: str) -> dict[str, Any]:
     """The JSON of a LUKS2 header, by the bytes: cryptsetup before 2.4 does not show it.
 

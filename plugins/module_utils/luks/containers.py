@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import time
 import uuid
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,7 +17,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors impo
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.files import sync_file, sync_folder
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.runner import Runner
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.step import Step
-from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.block_device import claimed, forget_partitions
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.block_device import claimed, forget_partitions, stays_claimed
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.cryptsetup import Cryptsetup, pbkdf_options
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.devices import Devices, encryption_claims
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.fill import RandomFill, device_key, state_folder
@@ -42,8 +41,6 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_contai
 )
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.secrets import read_secret
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.wipefs import Wipefs
-
-PATIENCE = 3.0  # seconds
 
 
 class Containers:
@@ -80,7 +77,7 @@ class Containers:
         return replace(
             container,
             traces=tuple(traces),
-            claimed=_claimed(device.path) if not device.uses else claimed(device.path),
+            claimed=stays_claimed(device.path) if not device.uses else claimed(device.path),
             filled=self._fill.done(device.path, device.size),
         )
 
@@ -165,16 +162,6 @@ class Containers:
             os.unlink(at)
             sync_folder(os.path.dirname(at))
         self._fill.forget(now.device.path)
-
-
-def _claimed(path: str) -> bool:
-    """Whether somebody has the device to himself for longer than a program takes that a cut run had started."""
-    deadline = time.monotonic() + PATIENCE
-    while claimed(path):
-        if time.monotonic() > deadline:
-            return True
-        time.sleep(0.1)  # between two looks, until the deadline, after which it is refused as in use
-    return False
 
 
 def _part(header: str) -> str:

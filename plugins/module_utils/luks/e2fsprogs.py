@@ -17,7 +17,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_encryp
 HOURS = 24 * 3600.0  # seconds: a check of a large file system may take long, and must not be stopped half-way
 UNDO_BLOCK = 4096  # bytes of the blocks with which an undo file works
 MARGIN, LEAST_MARGIN = 50, 8 * 1024 * 1024  # a fiftieth of what is in use, and 8 MiB: for directories and extents that grow when moved
-CORRECTED = 1  # exit status of e2fsck: errors were corrected
+CORRECTED, UNABLE = 1, 8  # exit statuses of e2fsck: errors were corrected; it could not work at all
 
 
 class E2fsprogs:
@@ -49,9 +49,12 @@ class E2fsprogs:
     def check(self, path: str) -> None:
         """Check the whole of one that is not mounted, and correct what can be corrected without a person.
 
-        :raises RootOfTrustError: if there is more to correct.
+        :raises RootOfTrustError: if there is more to correct, or it cannot be checked.
         """
         done = self._runner.run(["e2fsck", "-f", "-p", path], ok=None, timeout=HOURS)
+        if done.rc == UNABLE:
+            said = " ".join(f"{done.text} {done.error_text}".split())
+            raise RootOfTrustError(f"e2fsck cannot check {path}: {said}", "See who has it open, or whether the device has faults.")
         if done.rc not in (0, CORRECTED):
             raise RootOfTrustError(
                 f"The file system on {path} has errors that e2fsck does not correct by itself (exit status {done.rc}).",

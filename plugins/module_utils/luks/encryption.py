@@ -19,7 +19,14 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.core.runner impo
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.secret import Secret
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.step import Step
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks import plan_encryption as plan
-from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.block_device import copy_part, digest, drop_cache, metadata, superblock
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.block_device import (
+    copy_part,
+    digest,
+    drop_cache,
+    metadata,
+    stays_claimed,
+    superblock,
+)
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.btrfs import Btrfs
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.cryptsetup import Cryptsetup, pbkdf_options
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.devices import Devices, lasting_name
@@ -308,7 +315,7 @@ class Encryptions:
             plan.TERM: lambda job: self._mounts.terminate(job.situation.device.mounts[0].target),
             plan.UNMOUNT: self._unmount,
             plan.UNDO: self._undo,
-            plan.CHECK: lambda job: self._ext.check(job.situation.device.path),
+            plan.CHECK: self._check,
             plan.SHRINK: self._shrink,
             plan.EXTEND: lambda job: self._lvm.extend(job.situation.device.path, plan.ROOM),
             plan.STASH: self._save_head,
@@ -344,7 +351,13 @@ class Encryptions:
 
     def _unmount(self, job: Job) -> None:
         self._gone[job.wish.device] = time.monotonic()
-        self._mounts.unmount(job.situation.device.mounts[0].target)
+        device = job.situation.device
+        self._mounts.unmount(device.mounts[0].target)
+        _check_alone(os.path.join("/dev/mapper", device.mapping) if device.mapping is not None else device.path)
+
+    def _check(self, job: Job) -> None:
+        _check_alone(job.situation.device.path)
+        self._ext.check(job.situation.device.path)
 
     def _mount(self, job: Job) -> None:
         note = self._noted(job)
@@ -372,8 +385,9 @@ class Encryptions:
             self._is_back(job)
         if note.units:
             self._systemd.start(note.units)
-        self._notes.remove(note)  # nothing is left of the attempt
-        del self._note[job.wish.device]
+        if note.stage != plan.PROVEN:
+            self._notes.remove(note)  # nothing is left of the attempt
+            del self._note[job.wish.device]
 
     def _shrink(self, job: Job) -> None:
         note, device = self._noted(job), job.situation.device
@@ -394,6 +408,7 @@ class Encryptions:
         device = self._devices.look(job.situation.device.path)  # its size may just have changed
         if device.uses:
             raise RootOfTrustError(f"{device.path} is {', '.join(device.uses)}.", "Take that away, and run again.")
+        _check_alone(device.path)
         drop_cache(device.path)
         plan.check_room(self._filesystem(device), device, job.situation.device)
         offset = (device.size - plan.STASH_FROM_END) // plan.MIB * plan.MIB
@@ -411,11 +426,13 @@ class Encryptions:
             self._cryptsetup.close(note.name)
         if note.stash is None or not self._fits(device, note):
             raise RootOfTrustError(f"The copy of the first bytes of {device.path} is not whole.", "Nothing was changed.")
+        _check_alone(device.path)
         copy_part(device.path, note.stash.offset, 0, note.stash.length)
         drop_cache(device.path)
 
     def _initialise(self, job: Job) -> None:
         asked, note, path = job.wish, self._noted(job), job.situation.device.path
+        _check_alone(path)
         if note.header is None:
             # The guard of last resort: cryptsetup 2.3.7 would nest a second header, and shift the data once more.
             device = self._devices.look(path)
@@ -589,6 +606,18 @@ def secret_of(asked: Wish) -> Secret:
     if asked.secret is None:
         raise RootOfTrustError(f"A secret of {asked.device} is needed.", "Give passphrase or key_file.")
     return asked.secret
+
+
+def _check_alone(path: str) -> None:
+    """A mount in another namespace is in no table that is seen here, and keeps the file system in use.
+
+    :raises RootOfTrustError: if the kernel has given a device to somebody else.
+    """
+    if stays_claimed(path):
+        raise RootOfTrustError(
+            f"{path} is in use, though it is mounted nowhere here: the kernel lets nobody else have it.",
+            "Look for a mount in another mount namespace (lsns -t mnt), or a program that has it to itself.",
+        )
 
 
 def _leads(note: Note, device: Device) -> bool:

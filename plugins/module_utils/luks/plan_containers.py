@@ -343,7 +343,8 @@ def refuse_unless_free(container: Container) -> None:
 def _refuse_in_use(container: Container) -> None:
     device, names = container.device, {rest.name for rest in container.rests}
     for claim in device.claims:
-        raise RootOfTrustError(f"{device.path} is {claim}.", "Run luks_encryption until that has ended, or remove its note if all data are to be lost.")
+        remedy = "Run luks_encryption until that has ended, or remove its note if all data are to be lost."
+        raise RootOfTrustError(f"{device.path} is {claim}.", remedy)
     if device.read_only:
         raise RootOfTrustError(f"{device.path} is read-only.", "Make it writable, or correct device.")
     for mount in device.mounts:

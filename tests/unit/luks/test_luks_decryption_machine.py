@@ -83,6 +83,7 @@ class World:
         self.backups = 0
         self.units = {UNIT}
         self.background = "none"
+        self.elsewhere = False  # mounted in another namespace
         self.left: int | None = None
         self.writes = 0
 
@@ -344,6 +345,7 @@ class Host:
         for name, fake in {
             "metadata": lambda _path: {},
             "is_over": lambda _found: world.file == "over",
+            "stays_claimed": self.claimed,
             "write_end": self.write_end,
         }.items():
             monkeypatch.setattr(encryption, name, fake)
@@ -355,6 +357,11 @@ class Host:
         monkeypatch.setattr(encryption.Encryptions, "_back_up", self.back_up)
         monkeypatch.setattr(encryption.Encryptions, "_is_home_of_notes", lambda _self, _device, _wish: False)
         monkeypatch.setattr(decryption.Volumes, "_backup_of", lambda _self, _path: "/backups/1")
+
+    def claimed(self, path: str) -> bool:
+        """What is asked is whether somebody else has the volume that was just unmounted."""
+        assert path == MAPPER
+        return self.world.elsewhere
 
     def back_up(self, _job: Any) -> None:
         self.world.tick()
@@ -518,6 +525,14 @@ def test_a_name_that_goes_with_the_header_is_refused(monkeypatch: pytest.MonkeyP
     with pytest.raises(RootOfTrustError, match=f"UUID=abcd names {DEVICE} by what is to go"):
         Host(world, monkeypatch).once(replace(WISH, device="UUID=abcd"))
     assert world.writes == 0
+
+
+def test_what_is_mounted_in_another_namespace_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(True, True)
+    world.elsewhere = True
+    with pytest.raises(RootOfTrustError, match="mount in another mount namespace"):
+        Host(world, monkeypatch).once(WISH)
+    assert (world.mounted, world.disk["here"], world.notes, world.units) == (MAPPER, world.truth, {}, {UNIT})
 
 
 def test_what_is_being_decrypted_is_not_encrypted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -175,6 +175,9 @@ class Programs:
     def run(self, _name: str, text: str, _at_boot: bool) -> None:
         self.done.append(text)
 
+    def start(self, units: Sequence[str]) -> None:
+        self.done.append(f"start {' '.join(units)}")
+
     def unlocked_by(self, _path: str, _secret: Secret) -> int:
         return 0
 
@@ -230,7 +233,7 @@ def test_a_new_volume_key_is_begun_only_where_something_is_seen_through_the_head
 def test_what_is_asked_for_without_its_header_is_told_to_have_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encryption.Encryptions, "_lock", lambda _self, _path: None)
     found = run(Programs(disk(None, signature=None), notes=[PROVEN]), monkeypatch)
-    with pytest.raises(RootOfTrustError, match="The header of /dev/sdb1 is kept in /h. Give header: /h."):
+    with pytest.raises(RootOfTrustError, match=r"The header of /dev/sdb1 is kept in /h\. Give header: /h\."):
         found.read([replace(WISH, header=None, room="auto")])
 
 
@@ -258,6 +261,19 @@ def test_which_note_is_about_a_device(note: Note, device: Device, known: bool, m
     assert found._note_of(device) == (note if known else None)
 
 
+def test_the_note_of_a_header_that_is_proven_outlives_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plain file system is mounted, and cannot be taken away."""
+    programs = Programs(disk(None, mounts=(MOUNT,)))
+    programs.notes = [replace(PROVEN, mount=MOUNT, units=("app.service",))]
+    found = run(programs, monkeypatch)
+    found._mounts = SimpleNamespace(unmount=lambda _target: programs.done.append("unmount"))
+    monkeypatch.setattr(encryption, "stays_claimed", lambda _path: True)
+    step = plan.step(Job(WISH, situation(disk(mounts=(MOUNT,))), programs.notes[0]), plan.UNMOUNT)
+    with pytest.raises(RootOfTrustError, match="the kernel lets nobody else have it"):
+        found.apply(step)
+    assert programs.done == ["unmount", "start app.service"]
+
+
 # --- other modules -----------------------------------------------------------------------------------------------------
 
 
@@ -269,11 +285,12 @@ def test_a_device_that_shows_nothing_while_it_is_encrypted_is_not_empty(monkeypa
     found._devices = SimpleNamespace(look=lambda _named, _header: disk(None, signature=None, claims=devices.claims("/dev/sdb1")))
     found._wipefs = SimpleNamespace(traces=lambda _path: [])
     monkeypatch.setattr(containers, "claimed", lambda _path: False)
+    monkeypatch.setattr(containers, "stays_claimed", lambda _path: False)
     wanted = WantedContainer("/dev/sdb1", None, "present", "luks2")
     container = found._look(wanted)
     assert container.device.claims == ("being decrypted as away", "being encrypted as home, with header: /h")
     with pytest.raises(RootOfTrustError, match="/dev/sdb1 is being decrypted as away"):
         plan_containers([container])
     notes.pop()
-    with pytest.raises(RootOfTrustError, match="/dev/sdb1 is being encrypted as home, with header: /h. Run luks_encryption"):
+    with pytest.raises(RootOfTrustError, match=r"/dev/sdb1 is being encrypted as home, with header: /h\. Run luks_encryption"):
         plan_containers([found._look(wanted)])

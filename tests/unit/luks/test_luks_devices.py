@@ -18,6 +18,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.luks import bloc
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks import sysfs as sysfs_module
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.blkid import Blkid
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.cryptsetup import Cryptsetup
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.e2fsprogs import E2fsprogs
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import Area, Holder
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.parse import Malformed
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.sysfs import Sysfs
@@ -125,6 +126,17 @@ def test_signatures_that_exclude_each_other_are_an_error() -> None:
     with pytest.raises(RootOfTrustError, match="exclude each other"):
         Blkid(Runner(Programs(p=(8, "", "ambivalent result")))).signature("x")
     assert Blkid(Runner(Programs(p=(2, "", "")))).signature("x") is None
+
+
+def test_a_check_that_could_not_be_made_is_not_told_as_errors_of_the_file_system() -> None:
+    for rc, message in (
+        (8, "e2fsck cannot check x: x is in use. e2fsck: Cannot continue, aborting."),
+        (4, "has errors that e2fsck does not"),
+    ):
+        programs = Programs(f=(rc, "", "x is in use.\ne2fsck: Cannot continue, aborting.\n"))
+        with pytest.raises(RootOfTrustError) as caught:
+            E2fsprogs(Runner(programs)).check("x")
+        assert message in str(caught.value)
 
 
 @pytest.fixture

@@ -113,6 +113,7 @@ class World:
         self.background = "none"
         self.backups = 0
         self.copied = False  # there is a copy of the disk
+        self.elsewhere = False  # mounted in another namespace
         self.left: int | None = None  # writes until the cut
         self.writes = 0
         if mounted:
@@ -602,6 +603,7 @@ class Host:
             "Sysfs": lambda: SimpleNamespace(carries=lambda _path, _file: False),
             "atomic_write": lambda *_arguments: None,
             "superblock": disk.superblock,
+            "stays_claimed": lambda _path: world.elsewhere,
             "shutil": SimpleNamespace(rmtree=lambda *_rest, **_options: None),
             "os": shim(world),
         }.items():
@@ -848,6 +850,16 @@ def test_a_file_system_that_grows_while_it_is_away_is_left_as_it_is(monkeypatch:
     host = Host(world, monkeypatch)
     host.finish(FIRST)
     host.is_at_goal(FIRST, True, ())
+
+
+@pytest.mark.parametrize("mounted", [True, False])
+def test_what_is_mounted_in_another_namespace_is_left_as_it_is(mounted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(mounted=mounted, units=("app.service",))
+    world.elsewhere = True
+    with pytest.raises(RootOfTrustError, match="mount in another mount namespace"):
+        Host(world, monkeypatch).once(FIRST)
+    assert world.whole() and world.size == SIZE and not world.notes
+    assert (world.mounted, world.units) == (DEVICE if mounted else None, {"app.service"})
 
 
 class Strange(Disk):
