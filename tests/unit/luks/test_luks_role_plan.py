@@ -129,6 +129,16 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
         seen(KEY_FILE, PASSPHRASE, {**KEPT, "version": "2", "keyslots": ["29"]}, KEPT),
         {},
     ),
+    "a TPM that does not fit": (
+        {**HOME, "unlock": {"tpm2": {"pcrs": [7]}}},
+        seen(PASSPHRASE, tokens=[TPM]),
+        {"__luks_token_wish": {"failed": False, "msg": "A token is to be enrolled for /dev/sda3, which needs a secret that opens it."}},
+    ),
+    "a TPM that does not fit another": (
+        {**HOME, "unlock": {"tpm2": {"pcrs": [7]}}},
+        seen(PASSPHRASE, tokens=[TPM]),
+        {"__luks_token_wish": {"failed": False, "msg": "A token is to be enrolled for /dev/sda33, which needs a secret that opens it."}},
+    ),
     "only a PIN, plain": (HOME, plain("nodev"), {"luks_secrets": {"home": {"tpm2_pin": "1"}}}),
     "only a PIN, no key file": ({**HOME, "unlock": TOKEN}, seen(PASSPHRASE), {"luks_secrets": {"home": {"pkcs11_pin": "1"}}}),
     "an old secret is still told": (
@@ -178,6 +188,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
         ("at work, left alone", []),
         ("at work, waited for", ["home"]),
         ("cut", ["home"]),
+        ("a TPM that is in", []),
+        ("a TPM that does not fit", ["home"]),
+        ("a TPM that does not fit another", []),
         ("new volume key", ["home"]),
         ("new volume key by a key file", []),
         ("passphrase can be removed", []),
