@@ -16,6 +16,7 @@ author:
 description:
   - Compares the images in C(/boot) with the files that go into them, and has the host's own program make all of them anew where one is
     older (C(update-initramfs -u -k all), C(dracut --force --regenerate-all), C(mkinitcpio -P)).
+  - An image counts where its kernel is in C(/lib/modules). One of a kernel that was removed, or a copy under another name, is warned of.
   - A handler is lost where a run is cut before it; this is not.
   - On a host without an image it does nothing, and says so.
 options:

@@ -34,14 +34,17 @@ class Initramfs:
     """The images of a host and what goes into them.
 
     :param tool: what makes them, one of COMMANDS; empty where there is none.
+    :param images: of kernels that are there.
     :param sources: those of the files asked for that are there.
     :param now: the host's clock.
+    :param strays: images of no such kernel, as a copy and what a removed kernel has left: nothing makes them anew.
     """
 
     tool: str
     images: tuple[Dated, ...]
     sources: tuple[Dated, ...]
     now: float
+    strays: tuple[Dated, ...] = ()
 
 
 def plan_initramfs(found: Initramfs, changed: bool = False) -> list[Step]:
@@ -51,7 +54,7 @@ def plan_initramfs(found: Initramfs, changed: bool = False) -> list[Step]:
     :raises RootOfTrustError: if nothing is there that could make it.
     """
     images = [image.path for image in found.images]
-    written = max((source.written for source in found.sources), default=0.0)
+    written = _written(found)
     old = images if changed else [image.path for image in found.images if image.written < written]
     if not old:
         return []
@@ -66,7 +69,15 @@ def plan_initramfs(found: Initramfs, changed: bool = False) -> list[Step]:
     return [Step("initramfs", MAKE, sentence, {"old": old}, {"old": []}, found.tool, once=once)]
 
 
+def _written(found: Initramfs) -> float:
+    """When the newest of the sources was written."""
+    return max((source.written for source in found.sources), default=0.0)
+
+
 def report_initramfs(found: Initramfs, dummy: Sequence[Step]) -> dict[str, Any]:
     """The result of the module initramfs."""
     warnings = [] if found.images else ["There is no image of an initramfs in /boot: nothing is made anew."]
+    old = [image.path for image in found.strays if image.written < _written(found)]
+    if old:
+        warnings.append(f"{', '.join(old)} is older than what goes into it and stays so, for no kernel is there that it is of.")
     return {"tool": found.tool, "images": [image.path for image in found.images], "warnings": warnings}
