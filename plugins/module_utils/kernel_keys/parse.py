@@ -136,7 +136,7 @@ def _parse_trusted(text: bytes) -> Sealed:
     if len(blob) > LONGEST_TRUSTED or re.search(rb"\s", text):
         raise Malformed("It is not the text of a trusted key.")
     try:
-        if blob[0] == 0x30:
+        if _is_tpm_key(blob):
             parent, policy = _tpm_key(blob)
             return Sealed(TRUSTED, text, parent=parent, policy=policy)
         if blob[:4] == _TPM12_STORED:
@@ -144,6 +144,13 @@ def _parse_trusted(text: bytes) -> Sealed:
     except (IndexError, ValueError, struct.error):
         raise Malformed("It is not a whole blob of a TPM: it is cut or changed.") from None
     return Sealed(TRUSTED, text, policy=_raw_policy(blob))
+
+
+def _is_tpm_key(blob: bytes) -> bool:
+    """Whether it is a TPMKey, as far as it goes; what is random may begin as DER does."""
+    more = blob[1] & 0x7F if blob[1:2] >= b"\x80" else 0  # bytes of its size
+    start = 2 + more
+    return blob[0] == 0x30 and more <= 2 and _OID_SEALED.startswith(blob[start : start + len(_OID_SEALED)])
 
 
 def _tpm_key(blob: bytes) -> tuple[int, str]:
