@@ -87,9 +87,9 @@ class Keys:
         found = FoundKey(wanted, place, key=key)
         if not self._rings.has_type(wanted.type):
             module = self._rings.procfs.loadable(wanted.type)
-            if not module:
-                return replace(found, lacking=self._rings.procfs.why_lacking(wanted.type))
-            found = replace(found, module=module)
+            found = replace(found, module=module, lacking="" if module else self._rings.procfs.why_lacking(wanted.type))
+            if found.lacking and wanted.state == PRESENT:
+                return found  # what is to go may have files all the same
         found = self._look_at_blobs(found) if wanted.type in SEALED else self._look_at_payload(found)
         leaves = wanted.state != PRESENT or (found.given is not None and found.given != found.current)
         if leaves and key is not None and not key.dead and wanted.type in (USER_TYPE, TRUSTED):
