@@ -135,7 +135,7 @@ options:
       - Nothing is sealed to that PCR any more in the same boot, for no later one would bring the value back.
     type: int
   migratable:
-    description: Whether a trusted key may be sealed anew to other PCRs. If left out, it may.
+    description: Whether a trusted key may be sealed anew to other PCRs. If left out, it may. If V(false), it has no O(alternatives).
     type: bool
   pcrs:
     description:

@@ -219,6 +219,10 @@ def _check(wanted: WantedKey) -> None:
     _check_size(wanted, "length", wanted.length)
     if wanted.file is not None and wanted.random is None and wanted.state == PRESENT:
         raise RootOfTrustError(f"{name}: file keeps what random makes.", "Give random too, or payload_file for a file that you keep.")
+    if wanted.seal.migratable is False and len(wanted.blobs) > 1 and wanted.state == PRESENT:
+        raise RootOfTrustError(
+            f"{name}: a key with migratable: false is not sealed a second time: it can have no alternatives.", "Leave out one of the two."
+        )
     if wanted.master is not None:
         fault = master_fault(wanted.master)
         if fault:

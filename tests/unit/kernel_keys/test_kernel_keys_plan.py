@@ -426,6 +426,7 @@ def test_refused_with_nothing_done(case: str) -> None:
         ({"policydigest": "aa", "hash": None}, "the hash of policydigest"),
         ({"blob": None, "alternatives": [ALTERNATIVE]}, "alternatives to no blob"),
         ({"alternatives": [{**ALTERNATIVE, "blob": "/k/t"}]}, "a blob is there twice"),
+        ({"alternatives": [ALTERNATIVE], "migratable": False}, "is not sealed a second time"),
         ({"blob": "t"}, "does not begin with /"),
         ({"master": "user:x"}, "master is for keys of the type encrypted"),
         ({"payload": "x"}, "payload is for keys of the type user or logon"),
