@@ -126,14 +126,12 @@ def test_two_runs_at_once_make_one_header(tmp_path: Path) -> None:
     volume = host.volume()
     host.cryptsetup("luksUUID", "--uuid", MARK + "abc-8abc-0123456789ab", volume)
     hold = """
-import os, fcntl
-from ansible_collections.rootoftrust.linux.plugins.module_utils.luks import containers
-other = os.open(os.path.join(containers.state_folder(), f"container-{containers.device_key(PATH)}.lock"), os.O_RDWR | os.O_CREAT)
-fcntl.flock(other, fcntl.LOCK_EX)
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.lock import HeaderLocks
+HeaderLocks().hold_header(PATH)
 """.replace("PATH", repr(str(volume)))
     before = host.look()
     result = host.call("luks_container", first=hold, device=volume, passphrase=SECRET, pbkdf=CHEAP)
-    assert result["failed"] is True and f"Another run is changing {volume}" in result["msg"]
+    assert result["failed"] is True and f"Another run is at work on the LUKS header of {volume}" in result["msg"]
     assert host.look() == before
 
 
@@ -157,7 +155,7 @@ threading.Thread(target=watch, daemon=True).start()
     # It waits for cryptsetup's own lock, or is refused for ours; what it makes is not written over by what was left running.
     deadline = time.monotonic() + 60
     while (result := host.call("luks_container", **asked)).get("failed"):
-        assert f"Another run is changing {volume}" in result["msg"]
+        assert f"Another run is at work on the LUKS header of {volume}" in result["msg"]
         assert time.monotonic() < deadline
     assert MARK not in host.cryptsetup("luksUUID", volume)
     host.run("cryptsetup", "open", "--test-passphrase", "--key-file", "-", volume, input="another")

@@ -305,7 +305,8 @@ def test_two_controllers_at_once(machine: Machine, ansible: Ansible, plain: str,
     for thread in threads:
         thread.join()
     refused = [result for result in results if result.get("failed")]
-    assert [result["msg"] for result in refused] == [f"Another run is at work on {plain} at this moment. Wait for its end, and run again."]
+    told_of = f"Another run is at work on the LUKS header of {plain}. Wait for its end, and do not start two at once."
+    assert [result["msg"] for result in refused] == [told_of]
     assert volume(ansible.module(machine.name, "luks_encryption", asked))["finished"] is True
     assert is_whole(machine)
 

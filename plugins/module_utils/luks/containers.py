@@ -6,12 +6,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import uuid
-from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Iterator, Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError, certain
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.files import sync_file, sync_folder
@@ -20,7 +18,8 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.core.step import
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.block_device import claimed, forget_partitions, stays_claimed
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.cryptsetup import Cryptsetup, pbkdf_options
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.devices import Devices, encryption_claims
-from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.fill import RandomFill, device_key, state_folder
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.fill import RandomFill
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.lock import HeaderLocks
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import ABSENT
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_containers import (
     CHANGE,
@@ -52,6 +51,7 @@ class Containers:
         self._wipefs = Wipefs(runner)
         self._fill = RandomFill(runner)
         self._filled: dict[str, Filled] = {}
+        self._locks = HeaderLocks(patience=0.0)  # a device is filled for hours
 
     def read(self, asked: Sequence[Mapping[str, Any]]) -> list[Container]:
         """The devices, and what is asked of each. A secret is looked for only where a header is to be made."""
@@ -86,22 +86,22 @@ class Containers:
 
         :raises RootOfTrustError: if another run works on the device, or it is not what it was when the step was planned.
         """
-        with _alone(step.subject) as lock:
-            if step.action == CLOSE:
-                self._cryptsetup.close(step.detail)
-            elif step.action == CHANGE:
-                self._change(*step.detail)
-            elif step.action == DESTROY:
-                self._destroy(step.detail)
-            else:
-                now = self._look(step.detail.wanted)
-                refuse_unless_free(now)
-                if step.action == WIPE:
-                    self._wipe(now)
-                elif step.action == FILL:
-                    self._filled[now.device.path] = self._fill.run(now.device.path, now.device.size)
-                elif step.action == FORMAT:
-                    self._format(step.detail, lock)
+        self._locks.hold_header(step.subject)
+        if step.action == CLOSE:
+            self._cryptsetup.close(step.detail)
+        elif step.action == CHANGE:
+            self._change(*step.detail)
+        elif step.action == DESTROY:
+            self._destroy(step.detail)
+        else:
+            now = self._look(step.detail.wanted)
+            refuse_unless_free(now)
+            if step.action == WIPE:
+                self._wipe(now)
+            elif step.action == FILL:
+                self._filled[now.device.path] = self._fill.run(now.device.path, now.device.size)
+            elif step.action == FORMAT:
+                self._format(step.detail)
 
     def _wipe(self, now: Container) -> None:
         """Partitions first: without their table nobody knows what was in them."""
@@ -112,7 +112,7 @@ class Containers:
         if now.partitions:
             forget_partitions(now.device.path)
 
-    def _format(self, container: Container, lock: int) -> None:
+    def _format(self, container: Container) -> None:
         """Under a UUID that says that it is not finished; a detached header also under another name.
 
         cryptsetup holds the lock too: it would go on, and write, should this process be killed.
@@ -124,7 +124,7 @@ class Containers:
         place = [] if part is None else [f"--header={part}"]
         making = UNFINISHED + str(uuid.uuid4())[len(UNFINISHED) :]
         options = [*format_options(wanted), *pbkdf_options(wanted.pbkdf), f"--uuid={making}", *place]
-        self._cryptsetup.format(path, secret, options, pass_fds=(lock,))
+        self._cryptsetup.format(path, secret, options, pass_fds=self._locks.descriptors)
         at = part or path
         if not self._cryptsetup.opens(at, secret):
             raise RootOfTrustError(f"The new LUKS header of {path} is not opened by its secret.", "Look for faults of the device.")
@@ -138,6 +138,7 @@ class Containers:
 
     def _change(self, container: Container, field: str) -> None:
         wanted, at = container.wanted, container.header_path
+        self._locks.hold_header(at)
         header = self._cryptsetup.header(at)
         if header is None:
             raise RootOfTrustError(f"{at} has no LUKS header any more.")
@@ -150,6 +151,7 @@ class Containers:
         sync_file(at)
 
     def _destroy(self, container: Container) -> None:
+        self._locks.hold_header(container.header_path)
         now = self._look(container.wanted)
         plan_containers([now])  # refuses what is not as it was
         at, header = now.header_path, now.device.header
@@ -166,20 +168,3 @@ class Containers:
 
 def _part(header: str) -> str:
     return os.path.join(os.path.dirname(header), f".{os.path.basename(header)}.part")
-
-
-@contextmanager
-def _alone(path: str) -> Iterator[int]:
-    """The only one of this collection that changes a device; the descriptor of the lock.
-
-    :raises RootOfTrustError: if there is another one.
-    """
-    descriptor = os.open(os.path.join(state_folder(), f"container-{device_key(path)}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RootOfTrustError(f"Another run is changing {path}.", "Wait for its end; /run/rootoftrust tells how far it is.") from None
-        yield descriptor
-    finally:
-        os.close(descriptor)

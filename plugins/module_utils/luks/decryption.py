@@ -58,7 +58,7 @@ class Volumes(Encryptions):
 
     def _found(self, asked: Wish, note: Note | None) -> Situation:
         named = asked.device if note is None or asked.device.startswith("/") else note.device
-        self._lock(self._devices.look(named).path)
+        self._lock(self._devices.look(named).path, asked.header)
         background = self._systemd.background(note.name) if note is not None and self._systemd.runs() else plan.Background()
         # Looked at when nobody else is at work any more, and after the unit: it may end at any moment.
         device = self._devices.look(named, asked.header)

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import time
@@ -32,6 +31,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.cryptsetup 
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.devices import Devices, lasting_name
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.e2fsprogs import E2fsprogs
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.header_backups import HeaderBackups
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.lock import HeaderLocks
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.luks2_header import write_end
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.lvm import Lvm
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import LUKS2, Device, PbkdfChoice
@@ -108,7 +108,7 @@ class Encryptions:
         self._runner = runner
         self._backup_folder = backup_folder
         self._notes = Notes()
-        self._locks: dict[str, int] = {}
+        self._locks = HeaderLocks(patience=0.0)
         self._note: dict[str, Note] = {}
         self._gone: dict[str, float] = {}
         self._away: dict[str, float] = {}
@@ -120,7 +120,7 @@ class Encryptions:
         return [(self._situation(asked), asked) for asked in wishes]
 
     def _situation(self, asked: Wish) -> Situation:
-        self._lock(self._devices.path(asked.device))
+        self._lock(self._devices.path(asked.device), asked.header)
         background = self._background(asked)
         # Looked at when nobody else is at work any more, and after the unit: it may end at any moment.
         device = self._devices.look(asked.device, asked.header)
@@ -171,19 +171,11 @@ class Encryptions:
         name = device.mapping or (note.name if note is not None else asked.name) or ""
         return self._systemd.background(name) if name and self._systemd.runs() else Background()
 
-    def _lock(self, path: str) -> None:
+    def _lock(self, path: str, header: str | None) -> None:
         """Alone with the device until this process ends."""
-        number = os.stat(path)
-        name = f"luks-{os.major(number.st_rdev)}-{os.minor(number.st_rdev)}-{0 if number.st_rdev else number.st_ino}.lock"
-        if name in self._locks:
-            return
-        os.makedirs(RUN_FOLDER, mode=0o700, exist_ok=True)
-        descriptor = os.open(os.path.join(RUN_FOLDER, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._locks[name] = descriptor
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RootOfTrustError(f"Another run is at work on {path} at this moment.", "Wait for its end, and run again.") from None
+        self._locks.hold_header(path)
+        if header is not None and os.path.exists(header):
+            self._locks.hold_header(header)
 
     def _note_of(self, device: Device) -> Note | None:
         """The note that is about this device: by the UUIDs on it, or by the copy of its head, for device names may change."""
@@ -587,7 +579,13 @@ class Encryptions:
                 self._cryptsetup.remove_token(path, int(number))
 
     def _rekey(self, job: Job) -> None:
+        device = self._devices.look(job.situation.device.path, job.wish.header)
+        if device.header is None or device.header.work is not None:
+            raise RootOfTrustError(f"{device.path} is not as it was a moment ago.", "Run again.")
         keyslot = self._cryptsetup.unlocked_by(job.situation.header_path, secret_of(job.wish))
+        if keyslot is None:
+            raise RootOfTrustError(f"The secret given does not open {device.path}.", "Give one that does.")
+        plan.check_rekey(replace(job.situation, device=device, keyslot=keyslot), job.wish, device.header)
         if job.wish.header and self._devices.signature(os.path.join("/dev/mapper", self._name(job))) is None:
             raise RootOfTrustError(
                 f"Nothing that is known is in {self._name(job)}, so it is not known whether the header {job.wish.header} belongs to it.",

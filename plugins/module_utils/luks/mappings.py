@@ -15,6 +15,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.core.runner impo
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.step import Step
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.cryptsetup import Cryptsetup
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.devices import Devices
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.lock import HeaderLocks
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_mappings import (
     CLOSE_IT,
     OPEN,
@@ -39,6 +40,7 @@ class Mappings:
         self._cryptsetup = Cryptsetup(runner)
         self._devices = Devices(runner)
         self._sysfs = Sysfs()
+        self._locks = HeaderLocks()
         self._verify = verify
 
     def read(self, asked: Sequence[Mapping[str, Any]]) -> list[MappedVolume]:
@@ -77,6 +79,7 @@ class Mappings:
             return
         device, secret = certain(volume.device), certain(volume.secret)
         options, at = mapping_options(volume), volume.wanted.header or device.path
+        self._locks.hold_header(at)  # cryptsetup writes to it: flags that are kept, and what it repairs of a reencryption that was cut
         if step.action == REFRESH:
             self._cryptsetup.refresh(name, secret, options)
         else:

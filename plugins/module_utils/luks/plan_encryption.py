@@ -682,7 +682,7 @@ def _plan_changes(situation: Situation, wish: Wish, header: Header) -> list[Step
     if header.type == LUKS1 and CONVERT not in due:
         raise RootOfTrustError(f"{wish.device} has a LUKS1 header, which cannot have that.", "Ask for type: luks2 too.")
     if REKEY in due:
-        _check_rekey(situation, wish, header)
+        check_rekey(situation, wish, header)
     others = tuple(action for action in due if action != REKEY)
     actions = (BACK_UP, *others, *((BACK_UP,) if others else ()))
     if REKEY not in due:
@@ -692,7 +692,8 @@ def _plan_changes(situation: Situation, wish: Wish, header: Header) -> list[Step
     return _steps(situation, wish, note, (*actions, NOTE, NAME_KEY, REKEY, *opened, RUN))
 
 
-def _check_rekey(situation: Situation, wish: Wish, header: Header) -> None:
+def check_rekey(situation: Situation, wish: Wish, header: Header) -> None:
+    """:raises RootOfTrustError: if a new volume key would lose what opens the volume, or nothing tells that the header is the device's."""
     others = [str(slot.number) for slot in header.keyslots if slot.number != situation.keyslot and slot.kind != REENCRYPT]
     if others and wish.other_keyslots != DROP:
         raise RootOfTrustError(

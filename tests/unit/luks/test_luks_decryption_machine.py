@@ -350,7 +350,7 @@ class Host:
         }.items():
             monkeypatch.setattr(encryption, name, fake)
         for name in ("_lock", "_forget_secret"):
-            monkeypatch.setattr(encryption.Encryptions, name, lambda _self, _name: None)
+            monkeypatch.setattr(encryption.Encryptions, name, lambda *_arguments: None)
         monkeypatch.setattr(encryption, "atomic_write", lambda *_arguments: None)
         monkeypatch.setattr(encryption, "os", SimpleNamespace(path=os.path, makedirs=lambda *_arguments, **_options: None))
         monkeypatch.setattr(encryption.Encryptions, "_secret_file", lambda _self, _wish, _name: ("/run/key", True))

@@ -231,10 +231,30 @@ def test_a_new_volume_key_is_begun_only_where_something_is_seen_through_the_head
 
 
 def test_what_is_asked_for_without_its_header_is_told_to_have_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encryption.Encryptions, "_lock", lambda _self, _path: None)
+    monkeypatch.setattr(encryption.Encryptions, "_lock", lambda *_arguments: None)
     found = run(Programs(disk(None, signature=None), notes=[PROVEN]), monkeypatch)
     with pytest.raises(RootOfTrustError, match=r"The header of /dev/sdb1 is kept in /h\. Give header: /h\."):
         found.read([replace(WISH, header=None, room="auto")])
+
+
+@pytest.mark.parametrize(
+    ("now", "slot", "message"),
+    [
+        (ended(keyslots=(*HEADER.keyslots, Keyslot(1, "luks2", "normal", 512))), 0, "would lose the keyslots 1"),
+        (ended(), None, "The secret given does not open /dev/sdb1"),
+        (HEADER, 0, "is not as it was a moment ago"),
+        (None, 0, "is not as it was a moment ago"),
+    ],
+)
+def test_what_has_changed_since_the_plan_is_seen_before_a_new_volume_key_is_begun(
+    now: Header | None, slot: int | None, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    then, programs = disk(ended(), holders=MAPPED, signature=None), Programs(disk(now, holders=MAPPED, signature=None))
+    monkeypatch.setattr(programs, "unlocked_by", lambda _path, _secret: slot)
+    step = plan.step(Job(replace(WISH, volume_key="2027"), situation(then, note=None), None), plan.REKEY)
+    with pytest.raises(RootOfTrustError, match=message):
+        run(programs, monkeypatch).apply(step)
+    assert programs.done == []
 
 
 MOUNT = Mount("/dev/sdb1", "/home", "xfs", ())

@@ -608,7 +608,7 @@ class Host:
             "os": shim(world),
         }.items():
             monkeypatch.setattr(encryption, name, fake)
-        monkeypatch.setattr(encryption.Encryptions, "_lock", lambda _self, _path: None)
+        monkeypatch.setattr(encryption.Encryptions, "_lock", lambda *_arguments: None)
 
     def once(self, wish: Wish) -> list[str]:
         """One run, as converge has it.
