@@ -28,6 +28,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors impo
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.secret import Secret
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.step import Step
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import (
+    HOT,
     LUKS1,
     LUKS2,
     REENCRYPT,
@@ -614,6 +615,13 @@ def _plan_work(situation: Situation, wish: Wish) -> list[Step]:
             f"{device.path} has {device.size} bytes; that whose encryption goes on with the header {note.header} had {note.size}.",
             f"Give the device that was called {note.device}, as large as it was.",
         )
+    if device.mounts and device.mapping is None and device.header is not None and not _is_untouched(device.header):
+        target = device.mounts[0].target
+        raise RootOfTrustError(
+            f"{device.path} is mounted at {target} as if it were plain, though a part of it is encrypted.",
+            f"Unmount {target}, write nothing more to it, and keep it out of fstab until the work has ended. What was written there since"
+            " may be lost: run again, and then check the file system in the volume (fsck), and its files against a backup.",
+        )
     if situation.over and not running:
         return [*_steps(situation, wish, note, (BACK_UP, FINISH)), *_plan_end(situation, wish, note)]
     actions = [NOTE] if situation.note is None and not running else []
@@ -627,6 +635,11 @@ def _plan_work(situation: Situation, wish: Wish) -> list[Step]:
             raise RootOfTrustError(f"The mapping of {wish.device} has no name.", "Give name.")
         check_opens(situation, wish)
     return _steps(situation, wish, note, tuple(actions))
+
+
+def _is_untouched(header: Header) -> bool:
+    """Whether the work on a plain file system has not begun to write to it."""
+    return all(part.type == "linear" and HOT not in part.flags for part in header.segments if not part.is_note)
 
 
 def _plain_note(situation: Situation, wish: Wish) -> Note:

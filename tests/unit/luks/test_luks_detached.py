@@ -40,6 +40,7 @@ HEADER = Header(
     "luks2", LUKS, "", "", 3, "aes-xts-plain64", 512, 512, 0, (Keyslot(0, "luks2", "normal", 512),), (), (LINEAR, FINAL),
     work=Work("encrypt", "forward", "checksum"),
 )  # fmt: skip
+MOUNT = Mount("/dev/sdb1", "/home", "xfs", ())
 MAPPED = (Holder("dm-0", "home", f"CRYPT-LUKS2-{LUKS.replace('-', '')}-home"),)
 WISH = Wish("/dev/sdb1", header="/h", name="home", secret=Secret(b"x"), room="header")
 PROVEN = Note("home", "/dev/sdb1", SIZE, plan.PROVEN, "xfs", FS, "/h", LUKS)
@@ -132,6 +133,25 @@ def test_a_closed_volume_gets_no_new_key_by_a_header_that_may_be_of_another() ->
     assert "is not open, so it is not known whether the header /h belongs to it" in refused(
         situation(disk(ended(), signature=None), note=None), volume_key="2027"
     )
+
+
+@pytest.mark.parametrize(
+    "segments",
+    [
+        (Segment(0, "crypt", 0, 4 * MIB, flags=("in-reencryption",)), Segment(1, "linear", 4 * MIB, None)),
+        (Segment(0, "linear", 0, 4 * MIB, flags=("in-reencryption",)), Segment(1, "linear", 4 * MIB, None)),
+        (Segment(0, "crypt", 0, 4 * MIB), Segment(1, "linear", 4 * MIB, None)),
+    ],
+)
+@pytest.mark.parametrize("over", [False, True])
+def test_what_is_encrypted_in_part_and_mounted_as_if_it_were_plain_is_left_to_a_person(segments: tuple[Segment, ...], over: bool) -> None:
+    """Its first part is being worked on, so that a boot may still take it for the file system."""
+    header = replace(HEADER, segments=(*segments, replace(FINAL, number=2)))
+    found = situation(disk(header, mounts=(MOUNT,)), over=over)
+    said = refused(found)
+    assert said.startswith("/dev/sdb1 is mounted at /home as if it were plain, though a part of it is encrypted. Unmount /home,")
+    assert actions(situation(disk(header)))[-1] == plan.RUN, "once it is unmounted"
+    assert actions(situation(disk(mounts=(MOUNT,))))[:2] == [plan.UNMOUNT, plan.OPEN], "nothing is encrypted yet"
 
 
 # --- runs --------------------------------------------------------------------------------------------------------------
@@ -257,7 +277,6 @@ def test_what_has_changed_since_the_plan_is_seen_before_a_new_volume_key_is_begu
     assert programs.done == []
 
 
-MOUNT = Mount("/dev/sdb1", "/home", "xfs", ())
 UNPROVEN = replace(PROVEN, stage=plan.STASHED, luks_uuid="", header=None)
 
 

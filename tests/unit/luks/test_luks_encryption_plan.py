@@ -387,7 +387,8 @@ def test_the_size_of_an_xfs() -> None:
 
 def test_a_plain_mount_under_a_detached_header_is_taken_away_first() -> None:
     noted = replace(PROVEN, header="/h", mount=HOME, units=("a",))
-    found = situation(encrypted(luks(ENCRYPTING), mounts=(HOME,)), note=noted, keyslot=0)
+    begun = luks(ENCRYPTING, segments=(Segment(0, "linear", 0, None), Segment(1, "crypt", 0, None, flags=("backup-final",))))
+    found = situation(encrypted(begun, mounts=(HOME,)), note=noted, keyslot=0)
     assert actions(found, header="/h", room="header") == [plan.STOP, plan.UNMOUNT, plan.OPEN, plan.MOUNT, plan.START, plan.RUN]
     early = replace(found, note=replace(noted, stage=plan.PREPARED))
     done = actions(early, header="/h", room="header")
