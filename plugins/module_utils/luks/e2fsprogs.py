@@ -37,9 +37,9 @@ class E2fsprogs:
         found = parse_ext(self._runner.run(["dumpe2fs", "-h", path]).text)
         size = found.blocks * found.block_size
         used = size - (_free(target) if target else found.free * found.block_size)
-        fault = "has the feature bigalloc, which resize2fs is not made for" if "bigalloc" in found.features else ""
-        fault = "has errors, says its superblock" if found.errors else fault
-        return FileSystem(found.type, found.uuid, size, used + used // MARGIN + LEAST_MARGIN, fault)
+        rigid = "has the feature bigalloc, which resize2fs is not made for" if "bigalloc" in found.features else ""
+        fault = "has errors, says its superblock" if found.errors else ""
+        return FileSystem(found.type, found.uuid, size, used + used // MARGIN + LEAST_MARGIN, fault, rigid)
 
     def mark(self, path: str) -> str:
         """What a mount or a repair changes, and resize2fs does not."""

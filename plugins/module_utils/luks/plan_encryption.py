@@ -113,6 +113,7 @@ class FileSystem:
     :param size: bytes; None where that is not known.
     :param minimum: bytes to which it can be made smaller; None where it cannot, or that is not known.
     :param fault: why it is not to be touched; empty if nothing is known.
+    :param rigid: why its size is not to be changed; empty if nothing is known.
     """
 
     type: str
@@ -120,6 +121,7 @@ class FileSystem:
     size: int | None = None
     minimum: int | None = None
     fault: str = ""
+    rigid: str = ""
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,7 @@ class Note:
     :param offset: bytes before the encrypted data; 0 with a detached header.
     :param hidden: the sector that is hidden, in hexadecimal digits.
     :param backup: path of the backup of the header as it was.
+    :param rigid: whether the size of the file system is not to be changed.
     """
 
     name: str
@@ -187,6 +190,7 @@ class Note:
     offset: int = 0
     hidden: str = ""
     backup: str = ""
+    rigid: bool = False
 
 
 @dataclass(frozen=True)
@@ -427,7 +431,11 @@ def way_to_room(situation: Situation, wish: Wish) -> str:
     if found.size is not None and found.size <= device.size - ROOM:
         return ""
     can_grow = (situation.spare or 0) >= ROOM
-    if wish.room in (AUTO, SHRINK_IT) and (found.type in EXT or found.type == BTRFS):
+    if found.rigid and not (can_grow and wish.room in (AUTO, GROW_IT)):
+        raise RootOfTrustError(
+            f"The {found.type} on {device.path} {found.rigid}.", "Choose room: header, or make the logical volume larger (room: grow)."
+        )
+    if wish.room in (AUTO, SHRINK_IT) and (found.type in EXT or found.type == BTRFS) and not found.rigid:
         if found.minimum is None or found.minimum <= target_size(device):
             return SHRINK_IT
         if wish.room == SHRINK_IT or not can_grow:
@@ -499,11 +507,12 @@ def _preflight(situation: Situation, wish: Wish) -> None:
     _check_wish(situation, wish)
     found = situation.filesystem
     if found is not None and found.fault and not situation.undo:
-        remedy = f"Unmount it and run fsck.{found.type} on it." if "errors" in found.fault else "Choose room: header."
+        copy = "Leave it one device (btrfs device remove), or copy its data to volumes that luks_container makes."
+        remedy = f"Unmount it and run fsck.{found.type} on it." if "errors" in found.fault else copy
         raise RootOfTrustError(f"The {found.type} on {situation.device.path} {found.fault}.", remedy)
-    if found is not None and found.type == BTRFS and not situation.device.mounts:
+    way = way_to_room(situation, wish)
+    if way == SHRINK_IT and found is not None and found.type == BTRFS and not situation.device.mounts:
         raise RootOfTrustError(f"The btrfs on {situation.device.path} is not mounted; it is made smaller while it is.", "Mount it.")
-    way_to_room(situation, wish)
 
 
 def _check_device(situation: Situation) -> None:
@@ -600,6 +609,7 @@ def _new_note(situation: Situation, wish: Wish) -> Note:
         header=wish.header,
         mount=device.mounts[0] if device.mounts else None,
         units=tuple(unit for unit in wish.stop_units if unit not in situation.down_units),
+        rigid=situation.filesystem is not None and bool(situation.filesystem.rigid),
     )
 
 
@@ -657,7 +667,8 @@ def _plan_end(situation: Situation, wish: Wish, note: Note) -> list[Step]:
     actions += [MOUNT] if note.mount is not None and not device.mounts else []
     actions += [START] if situation.down_units else []
     if note.header is None:  # else nothing was made smaller
-        actions += [GROW] if note.fs_type in EXT or (note.fs_type == BTRFS and note.mount is not None) else []
+        grows = (note.fs_type in EXT and not note.rigid) or (note.fs_type == BTRFS and note.mount is not None)
+        actions += [GROW] if grows else []
     actions += [NAME_KEY] if note.fs_type and wish.volume_key not in (None, situation.volume_key) else []
     if OPEN in actions:
         check_opens(situation, wish)

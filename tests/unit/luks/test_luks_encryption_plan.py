@@ -135,6 +135,47 @@ def test_how_there_comes_to_be_room(found: Situation, asked: dict[str, Any], exp
     assert done[: done.index(plan.INITIALISE) + 1] == expected
 
 
+RIGID = replace(FULL, rigid="has the feature bigalloc, which resize2fs is not made for")
+BTRFS = situation(plain(signature=replace(EXT4, type="btrfs")), filesystem=FileSystem("btrfs", UUID, SIZE))
+
+
+@pytest.mark.parametrize(
+    ("found", "asked", "way"),
+    [
+        (situation(filesystem=RIGID), {"room": "header", "header": "/h"}, ""),
+        (situation(filesystem=replace(RIGID, size=SIZE - plan.ROOM)), {}, plan.STASH),
+        (situation(filesystem=RIGID, spare=SIZE), {}, plan.EXTEND),
+        (situation(filesystem=RIGID, spare=SIZE), {"room": "grow"}, plan.EXTEND),
+        (BTRFS, {"room": "header", "header": "/h"}, ""),
+        (replace(BTRFS, filesystem=FileSystem("btrfs", UUID, SIZE - plan.ROOM)), {}, plan.STASH),
+        (replace(BTRFS, spare=SIZE), {"room": "grow"}, plan.EXTEND),
+    ],
+)
+def test_what_keeps_it_from_being_made_smaller_counts_only_where_that_is_the_way(found: Situation, asked: dict[str, Any], way: str) -> None:
+    done = actions(found, **asked)
+    assert plan.SHRINK not in done and plan.INITIALISE in done and (not way or way in done)
+
+
+def test_a_file_system_whose_size_is_not_to_be_changed_is_not_grown_at_the_end() -> None:
+    begun = noted(situation(filesystem=RIGID, spare=SIZE))
+    assert begun.rigid
+    assert actions(situation(encrypted(holders=MAPPED), note=replace(PROVEN, rigid=True))) == [plan.BACK_UP, plan.FORGET]
+    for asked, spare in (({}, None), ({"room": "shrink"}, SIZE), ({"room": "grow"}, 0)):
+        assert "has the feature bigalloc" in refused(situation(filesystem=RIGID, spare=spare), **asked)
+
+
+@pytest.mark.parametrize("asked", [{}, {"room": "header", "header": "/h"}])
+@pytest.mark.parametrize("fault", ["has errors, says its superblock", "has 2 devices, which is not supported"])
+def test_what_is_broken_or_on_several_devices_is_refused_whatever_the_room(fault: str, asked: dict[str, Any]) -> None:
+    assert fault in refused(situation(filesystem=replace(FULL, size=SIZE - plan.ROOM, fault=fault)), **asked)
+
+
+def noted(found: Situation) -> Note:
+    (step, *_rest) = plan.plan_encryption(found, WISH)
+    note: Note = step.detail.note
+    return note
+
+
 def test_what_is_noted() -> None:
     found = situation(plain(mounts=(HOME,)), down_units=("down.service",))
     step = plan.plan_encryption(found, replace(WISH, stop_units=("up.service", "down.service")))[0]
