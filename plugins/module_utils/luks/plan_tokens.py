@@ -490,16 +490,16 @@ def check_enrolment(volume: TokenVolume, wanted: WantedToken) -> None:
     :raises RootOfTrustError: if the secret, the program, the hardware or a free keyslot is missing.
     """
     header = volume.device.header
+    dead = [str(token.number) for token in volume.matching(wanted) if token.alive is False]
+    why = f"Token {', '.join(dead)} of {volume.named} does not open the volume. " if dead else ""
     if wanted.unlock is None:
-        dead = [str(token.number) for token in volume.matching(wanted) if token.alive is False]
-        why = f"Token {', '.join(dead)} of {volume.named} does not open the volume, and another" if dead else "A token"
-        raise RootOfTrustError(f"{why} is to be enrolled for {volume.named}, which needs a secret that opens it.", "Give unlock.")
+        raise RootOfTrustError(f"{why}A token is to be enrolled for {volume.named}, which needs a secret that opens it.", "Give unlock.")
     check = _check_clevis if wanted.kind == CLEVIS else _check_systemd
     check(volume.means, wanted)
     if wanted.kind in (TPM2, FIDO2) and wanted.with_pin and wanted.pin is None:
         raise RootOfTrustError(f"The {wanted.kind} token for {volume.named} is to ask for a PIN, but none is given.", "Give its PIN.")
     if volume.opens is False:
-        raise RootOfTrustError(f"The secret that is to unlock {volume.at} does not open it.", "Give one that does in unlock.")
+        raise RootOfTrustError(f"{why}The secret that is to unlock {volume.at} does not open it.", "Give one that does in unlock.")
     if header is not None and len(header.keyslots) >= SLOTS:
         raise RootOfTrustError(f"All {SLOTS} keyslots of {volume.at} are in use.", "Remove one that nobody needs.")
 

@@ -17,6 +17,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.core.secret impo
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks import block_device
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks import sysfs as sysfs_module
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.blkid import Blkid
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.btrfs import Btrfs
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.cryptsetup import Cryptsetup
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.e2fsprogs import E2fsprogs
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import Area, Holder
@@ -137,6 +138,32 @@ def test_a_check_that_could_not_be_made_is_not_told_as_errors_of_the_file_system
         with pytest.raises(RootOfTrustError) as caught:
             E2fsprogs(Runner(programs)).check("x")
         assert message in str(caught.value)
+
+
+class BtrfsPrograms(Programs):
+    """btrfs-progs 6.14, of a file system whose first device was replaced by another."""
+
+    shown = "Label: none  uuid: {0}\n\tTotal devices {1} FS bytes used 147456\n{2}\n"
+
+    def __init__(self, *devices: int) -> None:
+        lines = "".join(f"\tdevid {number:4} size 402653184 used 88866816 path /dev/ubdc\n" for number in devices)
+        super().__init__(filesystem=(0, self.shown.format(UUID, len(devices), lines), ""))
+
+    def resized(self) -> list[str]:
+        return [words[2] for words in self.calls if words[1] == "resize"]
+
+
+def test_a_btrfs_is_resized_on_the_device_that_it_has() -> None:
+    programs = BtrfsPrograms(2)
+    btrfs = Btrfs(Runner(programs))
+    assert btrfs.look("/dev/ubdc", UUID).size == 402653184
+    btrfs.shrink("/home", 1000)
+    btrfs.grow("/home")
+    assert programs.resized() == ["2:1000", "2:max"]
+    several = BtrfsPrograms(1, 2)
+    with pytest.raises(RootOfTrustError, match="The btrfs at /home has 2 devices by now"):
+        Btrfs(Runner(several)).grow("/home")
+    assert several.resized() == []
 
 
 @pytest.fixture

@@ -101,6 +101,11 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "new volume key by a key file": ({**HOME, "unlock": GOING, "recovery": RECOVERY, "volume_key": "2"}, seen(KEY_FILE, KEPT), {}),
     "new passphrase": (HOME, seen(KEY_FILE, PASSPHRASE), {"luks_secrets": GIVEN}),
     "passphrase removed": ({**HOME, "unlock": GOING, "recovery": RECOVERY}, seen(KEY_FILE, KEPT), {"luks_secrets": GIVEN}),
+    "passphrase removed, and still told": (
+        {**HOME, "unlock": {"tpm2": {"pcrs": [7]}, "passphrase": {"keep": False}}, "recovery": RECOVERY},
+        seen(KEPT, tokens=[TPM]),
+        {"luks_secrets": {"home": {"passphrase": "removed"}}},
+    ),
     "passphrase to be removed": ({**HOME, "unlock": GOING, "recovery": RECOVERY}, seen(KEY_FILE, PASSPHRASE), {}),
     "numbers for words": (
         {**HOME, "unlock": {"key_file": {"version": 1}, "passphrase": {"version": 1}}, "recovery": {**RECOVERY, "version": 1}},
@@ -282,10 +287,11 @@ def test_a_check_run_says_no_more_than_that(made: dict[str, dict[str, Any]]) -> 
         ("all is there", {"key_file": "/etc/cryptsetup-keys.d/home.key"}),
         ("new passphrase", {"passphrase": "new"}),
         ("passphrase removed", {"key_file": "/etc/cryptsetup-keys.d/home.key"}),
+        ("passphrase removed, and still told", {}),
     ],
 )
 def test_a_passphrase_that_was_removed_opens_nothing(made: dict[str, dict[str, Any]], case: str, secret: dict[str, str]) -> None:
-    assert made[case]["__luks_unlocks"] == {"home": {"unlock": secret}}
+    assert made[case]["__luks_unlocks"] == {"home": {"unlock": secret} if secret else {}}
 
 
 def test_a_boot_goes_on_without_what_is_about_to_be_encrypted(made: dict[str, dict[str, Any]]) -> None:

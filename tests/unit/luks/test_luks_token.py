@@ -287,6 +287,13 @@ def test_what_is_to_be_done(case: str) -> None:
     assert steps(state) == expected
 
 
+@pytest.mark.parametrize(("unlock", "said"), [(None, "needs a secret"), (Secret(b"x"), "does not open it")])
+def test_a_dead_token_is_told_also_where_it_cannot_be_enrolled_anew(unlock: Secret | None, said: str) -> None:
+    dead = replace(volume([replace(SEVEN, unlock=unlock)], [tpm(0, 7, alive=False)]), opens=False)
+    with pytest.raises(RootOfTrustError, match=f"Token 0 of .* does not open the volume. .* {said}"):
+        plan.plan_tokens([dead])
+
+
 def test_a_dead_token_of_another_kind_stays_until_the_new_one_is_proven() -> None:
     config = {"url": URL, "thp": recorded("clevis-20-tokens")["thumbprint"]}
     token = replace(found(recorded("clevis-20-tokens")["tang"]), alive=False)
