@@ -24,20 +24,34 @@ class Btrfs:
 
     def look(self, path: str, uuid: str) -> FileSystem:
         """Its size; how small its data lets it be is known only by trying."""
-        text = self._runner.run(["btrfs", "filesystem", "show", "--raw", path]).text
-        devices = re.findall(r"devid\s+\d+\s+size\s+(\d+)", text)
+        devices = self._devices(path)
         if len(devices) != 1:
             return FileSystem("btrfs", uuid, fault=f"has {len(devices)} devices, which is not supported")
-        return FileSystem("btrfs", uuid, int(devices[0]), LEAST)
+        return FileSystem("btrfs", uuid, devices[0][1], LEAST)
+
+    def _devices(self, at: str) -> list[tuple[str, int]]:
+        """The number of each of its devices, and how many bytes it takes of it; at its mount point, or at a device of it."""
+        text = self._runner.run(["btrfs", "filesystem", "show", "--raw", at]).text
+        return [(number, int(size)) for number, size in re.findall(r"devid\s+(\d+)\s+size\s+(\d+)", text)]
+
+    def _only_device(self, target: str) -> str:
+        """The number of its device: not 1 where that was replaced by another. Without a number btrfs takes 1."""
+        devices = self._devices(target)
+        if len(devices) != 1:
+            raise RootOfTrustError(
+                f"The btrfs at {target} has {len(devices)} devices by now.", "Leave it the one that is encrypted (btrfs device remove)."
+            )
+        return devices[0][0]
 
     def shrink(self, target: str, size: int) -> None:
         """
         :param target: where it is mounted.
         :param size: bytes.
         """
-        done = self._runner.run(["btrfs", "filesystem", "resize", str(size), target], ok=None, timeout=HOURS)
+        asked = f"{self._only_device(target)}:{size}"
+        done = self._runner.run(["btrfs", "filesystem", "resize", asked, target], ok=None, timeout=HOURS)
         if done.rc != 0:
             raise RootOfTrustError(f"btrfs cannot make {target} smaller: {done.error_text}", "Delete files, or choose room: header.")
 
     def grow(self, target: str) -> None:
-        self._runner.run(["btrfs", "filesystem", "resize", "max", target])
+        self._runner.run(["btrfs", "filesystem", "resize", f"{self._only_device(target)}:max", target])
