@@ -43,12 +43,15 @@ options:
     description:
       - The block device with the file system or LUKS volume, by its absolute path or as C(UUID=), C(PARTUUID=),
         C(LABEL=), C(PARTLABEL=).
-      - Encrypting or decrypting is refused by C(UUID=) and C(LABEL=), by which nobody finds the device once it is done.
+      - Encrypting or decrypting is refused by C(UUID=) and C(LABEL=), and by a path under C(/dev/disk/by-uuid) or
+        C(/dev/disk/by-label), by which nobody finds the device once it is done.
     type: str
   header:
     description:
       - A file for the LUKS header. It is made with O(room=header), and has to be given ever after; keep it where the
         volume is not.
+      - Nothing on the device says then which header belongs to it. So what is seen through the header is compared with
+        what was noted, and for a new volume key the volume has to be open.
     type: path
   name:
     description:
@@ -108,7 +111,8 @@ options:
   pbkdf:
     description:
       - How the keyslot derives its key; what is left out is the choice of cryptsetup.
-      - Where O(pbkdf.type) is given, and the keyslot of the secret has another, it is converted.
+      - Where O(pbkdf.type) is given, and the keyslot of the secret has another, it is converted. Without a secret it is not known
+        which keyslot that is; then others than this one are told as drift.
     type: dict
     suboptions:
       type:
@@ -417,7 +421,8 @@ encryptions:
       description: For how many seconds this run had the file system unmounted; null if it had not.
       type: float
     drift:
-      description: What is not as asked for and changes only with the volume key; each C(field), C(is), C(asked).
+      description: >-
+        What is not as asked for and changes only with the volume key, or by a secret that is not given; each C(field), C(is), C(asked).
       type: list
       elements: dict
 waited_seconds:

@@ -132,7 +132,8 @@ class Cryptsetup:
         with ExitStack() as stack:
             new = stack.enter_context(self._runner.secret_fd(secret))
             argv = ["cryptsetup", "luksAddKey", "--batch-mode", "--key-file=-", f"--key-slot={keyslot}", *options]
-            self._with_secret([*argv, "--", path, f"/dev/fd/{new}"], path, unlock, pass_fds=(new, *pass_fds))
+            argv += ["--", path, f"/dev/fd/{new}"]
+            self._with_secret(argv, path, unlock, (new, *pass_fds), "Give one that does in unlock.")
 
     def remove_keyslot(self, path: str, keyslot: int) -> None:
         """Destroy a keyslot, whoever may know its secret. Whether it is the last one the caller has to know."""
@@ -142,10 +143,12 @@ class Cryptsetup:
         """Change the label, the subsystem (``--label=`` …) or the priority of a keyslot of a LUKS2 header."""
         self._runner.run(["cryptsetup", "config", *options, "--", path])
 
-    def _with_secret(self, argv: list[str], path: str, secret: Secret, pass_fds: Sequence[int] = (), timeout: float = SLOW) -> Finished:
-        done = self._runner.run(argv, stdin=secret, ok=(0, WRONG_SECRET), pass_fds=pass_fds, timeout=timeout)
+    def _with_secret(
+        self, argv: list[str], path: str, secret: Secret, pass_fds: Sequence[int] = (), remedy: str = "Correct passphrase or key_file."
+    ) -> Finished:
+        done = self._runner.run(argv, stdin=secret, ok=(0, WRONG_SECRET), pass_fds=pass_fds, timeout=SLOW)
         if done.rc == WRONG_SECRET:
-            raise RootOfTrustError(f"The secret that is to unlock {path} does not open it.", "Give one that does in unlock.")
+            raise RootOfTrustError(f"The secret that is to unlock {path} does not open it.", remedy)
         return done
 
     # --- tokens ----------------------------------------------------------------------------------------------------------

@@ -682,10 +682,16 @@ def _plan_end(situation: Situation, wish: Wish, note: Note) -> list[Step]:
 def _due(situation: Situation, wish: Wish, header: Header) -> tuple[str, ...]:
     """The changes that are asked for and are not yet so."""
     due = [CONVERT] if wish.type == LUKS2 and header.type == LUKS1 else []
-    weaker = [slot for slot in _candidates(situation, header) if slot.pbkdf is not None and slot.pbkdf.type != wish.pbkdf.type]
-    due += [STRENGTHEN] if wish.pbkdf.type is not None and weaker else []
+    # Which keyslot is meant only a secret tells: without one, what a key file or a recovery key opens would have a run ask for it for ever.
+    due += [STRENGTHEN] if wish.secret is not None and _weaker(situation, wish, header) else []
     due += [REKEY] if wish.volume_key is not None and wish.volume_key != situation.volume_key else []
     return tuple(due)
+
+
+def _weaker(situation: Situation, wish: Wish, header: Header) -> list[str]:
+    """The key derivations, of what the secret opens or may open, that are not the one that is asked for."""
+    kinds = {slot.pbkdf.type for slot in _candidates(situation, header) if slot.pbkdf is not None}
+    return sorted(kinds - {wish.pbkdf.type}) if wish.pbkdf.type is not None else []
 
 
 def _candidates(situation: Situation, header: Header) -> list[Keyslot]:
@@ -740,14 +746,16 @@ def is_plain(header: Header | None) -> bool:
     )
 
 
-def drift(header: Header, wish: Wish) -> list[dict[str, Any]]:
-    """What is not as asked for, and is changed only together with the volume key."""
+def drift(situation: Situation, wish: Wish, header: Header) -> list[dict[str, Any]]:
+    """What is not as asked for, and is changed only together with the volume key, or by a secret that is not given."""
     fields = (
         ("cipher", header.cipher, wish.cipher),
         ("key_bits", header.key_bits, wish.key_bits),
         ("sector_size", header.sector_size, wish.sector_size),
     )
-    return [{"field": name, "is": found, "asked": asked} for name, found, asked in fields if asked is not None and asked != found]
+    told = [{"field": name, "is": found, "asked": asked} for name, found, asked in fields if asked is not None and asked != found]
+    weaker = _weaker(situation, wish, header) if wish.secret is None else []
+    return told + ([{"field": "pbkdf", "is": ", ".join(weaker), "asked": wish.pbkdf.type}] if weaker else [])
 
 
 # --- steps and result ------------------------------------------------------------------------------------------------
@@ -925,5 +933,5 @@ def _told(situation: Situation, wish: Wish, to_come: Sequence[Step]) -> dict[str
         "unit": situation.background.unit if situation.background.exists else None,
         "mount": mounts[0] if mounts else None,
         "away_seconds": situation.away,
-        "drift": drift(header, wish) if header is not None else [],
+        "drift": drift(situation, wish, header) if header is not None else [],
     }

@@ -75,6 +75,14 @@ def test_no_luks_is_not_the_same_as_no_device() -> None:
         header(luksDump=(1, "", "Failed to acquire read lock on LUKS2 device x."), isLuks=(0, "", ""))
 
 
+def test_what_is_to_be_corrected_is_an_option_of_the_module_that_asks() -> None:
+    wrong = Cryptsetup(Runner(Programs(open=(2, "", ""), luksAddKey=(2, "", ""))))
+    with pytest.raises(RootOfTrustError, match=r"does not open it\. Correct passphrase or key_file"):
+        wrong.open("x", "home", Secret(b"s"))
+    with pytest.raises(RootOfTrustError, match=r"does not open it\. Give one that does in unlock"):
+        wrong.add_keyslot("x", Secret(b"s"), Secret(b"t"), 1)
+
+
 def test_a_path_is_never_an_option() -> None:
     programs = Programs(luksDump=NOT_LUKS, isLuks=(1, "", ""))
     Cryptsetup(Runner(programs)).header("--version")

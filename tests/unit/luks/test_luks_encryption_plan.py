@@ -561,9 +561,21 @@ def test_a_weak_key_derivation_is_replaced_where_the_secret_is() -> None:
     assert not plan.needs_secret(situation(encrypted(of_a_tpm)), replace(WISH, pbkdf=PbkdfChoice("argon2id")))
 
 
+def test_another_key_derivation_is_drift_where_no_secret_tells_whose_it_is() -> None:
+    """A key file, or a recovery key, has its own; that is no reason to ask for a secret in each run."""
+    other = replace(SLOT, number=1, pbkdf=Pbkdf("pbkdf2", "sha256", 1000))
+    found = situation(encrypted(luks(slots=(SLOT, other), tokens=(Token(0, "rootoftrust-keyslot", (1,)),))))
+    asked: dict[str, Any] = {"secret": None, "pbkdf": PbkdfChoice("argon2id")}
+    assert actions(found, **asked) == []
+    assert report(found, **asked)["drift"] == [{"field": "pbkdf", "is": "pbkdf2", "asked": "argon2id"}]
+    assert report(replace(found, keyslot=0), pbkdf=PbkdfChoice("argon2id"))["drift"] == []
+    assert actions(replace(found, keyslot=1), pbkdf=PbkdfChoice("argon2id")) == [plan.BACK_UP, plan.STRENGTHEN, plan.BACK_UP]
+
+
 def test_drift_is_told_and_not_changed() -> None:
-    assert plan.drift(luks(), replace(WISH, cipher="aes-xts-plain64", key_bits=512, sector_size=512)) == []
-    assert plan.drift(luks(), replace(WISH, cipher="serpent-xts-plain64", key_bits=256, sector_size=4096)) == [
+    found = situation(encrypted())
+    assert plan.drift(found, replace(WISH, cipher="aes-xts-plain64", key_bits=512, sector_size=512), luks()) == []
+    assert plan.drift(found, replace(WISH, cipher="serpent-xts-plain64", key_bits=256, sector_size=4096), luks()) == [
         {"field": "cipher", "is": "aes-xts-plain64", "asked": "serpent-xts-plain64"},
         {"field": "key_bits", "is": 512, "asked": 256},
         {"field": "sector_size", "is": 512, "asked": 4096},
