@@ -132,6 +132,9 @@ devices:
     path:
       description: Its path.
       type: str
+    lasting_path:
+      description: A path that leads to it after the next boot too, whatever is on it by then; its path where there is none.
+      type: str
     size:
       description: Bytes.
       type: int

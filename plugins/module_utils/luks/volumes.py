@@ -16,6 +16,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.blkid impor
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.block_device import header_digest, size
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.cryptsetup import Cryptsetup
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.crypttab import read_lines
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.devices import lasting_name
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import CrypttabEntry, Header, Signature, open_form
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.notes import Notes
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.parse import Malformed
@@ -68,6 +69,7 @@ class Volumes:
         return {
             "device": volume["device"],
             "path": path,
+            "lasting_path": lasting_name(path),
             "size": room,
             "header_path": at,
             "luks": header is not None,

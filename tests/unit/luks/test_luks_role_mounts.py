@@ -34,6 +34,7 @@ def seen(mount: str, options: str) -> dict[str, Any]:
     """What luks_info says of an encrypted volume that is mounted."""
     return {
         "path": f"/dev{mount}",
+        "lasting_path": f"/dev{mount}",
         "luks": True,
         "header": {"uuid": UUID, "tokens": [], "keyslots": []},
         "records": [],

@@ -55,6 +55,7 @@ def seen(*records: dict[str, Any], working: bool | None = None, tokens: Sequence
     numbers = [int(slot) for one in records for slot in one["keyslots"]]
     return {
         "path": "/dev/sda3",
+        "lasting_path": "/dev/disk/by-id/ata-x-part3",
         "luks": True,
         "header": {"uuid": "0123", "tokens": list(tokens), "keyslots": [{"number": number} for number in numbers]},
         "reencryption": None if working is None else {"percent": 12.5, "running": working},
@@ -86,6 +87,8 @@ GOING: dict[str, Any] = {"passphrase": {"keep": False}, "key_file": {}}
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "all is there": (HOME, seen(KEY_FILE, PASSPHRASE), {}),
     "a TPM": ({**HOME, "unlock": {"tpm2": {"pcrs": [7]}}}, seen(PASSPHRASE), {}),
+    "a detached header": ({**HOME, "header": "/etc/home.header"}, seen(PASSPHRASE), {}),
+    "a detached header, by PARTUUID": ({**HOME, "header": "/etc/home.header", "device": "PARTUUID=1"}, seen(PASSPHRASE), {}),
     "a security token": ({**HOME, "unlock": TOKEN, "crypttab_options": ["tries=2"]}, seen(PASSPHRASE), {}),
     "plain": (HOME, plain("nodev"), {}),
     "plain, no boot waits for it": (HOME, plain("nodev", "nofail"), {}),
@@ -260,6 +263,18 @@ def test_a_boot_tries_the_key_file_or_the_token(
     assert (entry["key_file"], entry["options"]) == (key_file, ["luks", "nofail", "x-systemd.device-timeout=90s", *options])
     (mount,) = made[case]["__luks_mounts"]
     assert ("x-systemd.before=local-fs.target" in mount["options"]) is awaited
+
+
+@pytest.mark.parametrize(
+    ("case", "device"),
+    [
+        ("a TPM", "UUID=0123"),
+        ("a detached header", "/dev/disk/by-id/ata-x-part3"),
+        ("a detached header, by PARTUUID", "PARTUUID=1"),
+    ],
+)
+def test_a_boot_finds_the_device_whatever_it_is_called_by_then(made: dict[str, dict[str, Any]], case: str, device: str) -> None:
+    assert [entry["device"] for entry in made[case]["__luks_crypttab"]] == [device]
 
 
 @pytest.mark.parametrize(
