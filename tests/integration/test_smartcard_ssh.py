@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shlex
 import subprocess
 from collections.abc import Iterator
@@ -79,6 +80,15 @@ def playbook(machine: Machine, ansible: Ansible, *options: str, **variables: Any
         **variables,
     }
     return ansible.playbook(ROOT / "playbooks/smartcard_ssh.yml", "-e", json.dumps(wanted), *options)
+
+
+def ways_in(machine: Machine) -> list[str]:
+    """In which ways the running server would let bob in, as it tells a client that has tried none."""
+    asked = (
+        "ssh -o PreferredAuthentications=none -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR bob@localhost"
+    )
+    told = machine.run(f"{asked} < /dev/null", check=False, timeout=60).stderr
+    return sorted(re.search(r"Permission denied \((.*)\)", told)[1].split(","))
 
 
 def as_user(machine: Machine, user: str, line: str) -> subprocess.CompletedProcess[str]:
@@ -183,23 +193,74 @@ def test_a_wrong_pin_is_tried_once_and_never_until_the_card_locks(machine: Machi
     bench.close()
 
 
+def test_a_run_that_is_limited_to_the_servers_does_not_pass_over_the_card(machine: Machine, ansible: Ansible) -> None:
+    limited = playbook(machine, ansible, "--limit", machine.name, smartcard_ssh_card_host="localhost")
+    assert limited.rc != 0 and "have that host in --limit too" in limited.output, limited.output[-2000:]
+
+
+NEVER_SEEN = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl never@seen"
+TWICE = {"smartcard_ssh_more_users": [{"user": "bob", "keys": [NEVER_SEEN], "options": "restrict,pty"}], "smartcard_ssh_exclusive": True}
+
+
 def test_passwords_go_only_when_the_card_was_seen_to_work(machine: Machine, ansible: Ansible) -> None:
-    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl never@seen"
     other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f other@way"
     machine.run(f"for u in alice bob; do echo '{other}' >> /home/$u/.ssh/authorized_keys; done")
-    stranger = {"smartcard_ssh_more_users": [{"user": "alice", "keys": [key]}], "smartcard_ssh_exclusive": True}
+    stranger = {"smartcard_ssh_more_users": [{"user": "alice", "keys": [NEVER_SEEN]}], "smartcard_ssh_exclusive": True}
     early = playbook(machine, ansible, smartcard_ssh_password_login=False, **stranger)
     kept = [machine.run(f"grep -c other@way /home/{user}/.ssh/authorized_keys", check=False).stdout.strip() for user in ("alice", "bob")]
     assert kept == ["1", "0"], "another way in goes only when the card was seen to work"
     assert early.rc == 0 and "Passwords stay on: alice" in early.output, early.output[-2000:]
-    assert machine.run(SERVER).stdout.split()[1] == "yes"
-    closed = playbook(machine, ansible, smartcard_ssh_password_login=False)
+    assert machine.run(SERVER).stdout.split()[1] == "yes" and "password" in ways_in(machine)
+    closed = playbook(machine, ansible, smartcard_ssh_password_login=False, **TWICE)
     assert closed.rc == 0, closed.output[-3000:]
-    assert machine.run(SERVER).stdout.split()[1] == "no"
-    assert playbook(machine, ansible, smartcard_ssh_password_login=False).changed(machine.name) == []
+    assert machine.run(SERVER).stdout.split()[1] == "no" and ways_in(machine) == ["publickey"]
+    assert playbook(machine, ansible, smartcard_ssh_password_login=False, **TWICE).changed(machine.name) == []
+
+
+def test_a_user_who_is_named_twice_keeps_the_keys_of_both(machine: Machine) -> None:
+    """Each with its options; the one that was never seen does not take the place of the one that was."""
+    seen, never = sorted(machine.run("cat /home/bob/.ssh/authorized_keys").stdout.splitlines())
+    assert seen.startswith("ecdsa-sha2-nistp256 ") and never == f"restrict,pty {NEVER_SEEN}"
     assert ssh(machine, PIN)[0] == "bob"
+
+
+def test_passwords_that_are_taken_all_the_same_are_seen(machine: Machine, ansible: Ansible) -> None:
+    """What comes first in sshd's configuration counts."""
+    role = {"name": "rootoftrust.linux.smartcard_ssh", "tasks_from": "verify"}
+    users = [{"user": "bob", "keys": [NEVER_SEEN]}]
+    play = {
+        "hosts": machine.name,
+        "vars": {"smartcard_ssh_password_login": False, "smartcard_ssh_users": users},
+        "tasks": [
+            {"name": "verify", "ansible.builtin.include_role": role},
+            {"name": "evidence", "ansible.builtin.debug": {"var": "smartcard_ssh_evidence.passwords"}},
+        ],
+    }
+    proven = ansible.playbook(json.dumps([play]))
+    assert proven.rc == 0 and proven.result(machine.name, "evidence")["smartcard_ssh_evidence.passwords"] == [], proven.output[-2000:]
+    machine.run("echo 'PasswordAuthentication yes' > /etc/ssh/sshd_config.d/00-first.conf")
+    again, missed = playbook(machine, ansible, smartcard_ssh_password_login=False), ansible.playbook(json.dumps([play]))
+    machine.run("rm /etc/ssh/sshd_config.d/00-first.conf")
+    for run in (again, missed):
+        assert run.rc != 0 and "the server's configuration takes them all the same" in run.output, run.output[-2000:]
+
+
+def test_a_run_that_was_cut_before_the_reload_is_ended_by_the_next(machine: Machine, ansible: Ansible) -> None:
     opened = playbook(machine, ansible)
-    assert opened.rc == 0 and machine.run(SERVER).stdout.split()[1] == "yes"
+    assert opened.rc == 0 and machine.run(SERVER).stdout.split()[1] == "yes" and "password" in ways_in(machine)
+    unit = "/etc/systemd/system/ssh.service.d"
+    machine.run(f"mkdir -p {unit}; printf '[Service]\\nExecReload=\\nExecReload=/bin/false\\n' > {unit}/cut.conf; systemctl daemon-reload")
+    cut = playbook(machine, ansible, smartcard_ssh_password_login=False)
+    machine.run(f"rm {unit}/cut.conf; systemctl daemon-reload")
+    assert cut.rc != 0 and machine.run(SERVER).stdout.split()[1] == "no" and "password" in ways_in(machine)
+    ended = playbook(machine, ansible, smartcard_ssh_password_login=False)
+    assert ended.changed(machine.name) == ["rootoftrust.linux.smartcard_ssh : Have the server read its configuration again"], ended.output[
+        -2000:
+    ]
+    assert ways_in(machine) == ["publickey"]
+    assert playbook(machine, ansible, smartcard_ssh_password_login=False).changed(machine.name) == []
+    opened = playbook(machine, ansible)
+    assert opened.rc == 0 and "password" in ways_in(machine)
 
 
 def test_the_pin_cache_and_a_card_that_is_pulled(machine: Machine, ansible: Ansible) -> None:
