@@ -442,6 +442,7 @@ class Encryptions:
             os.unlink(note.header)  # our own, of a run that was cut
         folder = os.path.join(RUN_FOLDER, f"init-{note.name}")
         shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+        os.makedirs(RUN_FOLDER, mode=0o700, exist_ok=True)
         os.mkdir(folder, 0o700)
         self._cryptsetup.initialise(
             path,
@@ -505,7 +506,7 @@ class Encryptions:
             raise RootOfTrustError(
                 f"{name} shows {found or 'nothing that is known'}, and not the {note.fs_type} with the UUID {note.fs_uuid}:"
                 f" {job.situation.device.path} is not the device that {note.header} is the header of.",
-                f"Give the device that was called {note.device}; where it is that, check the file system.",
+                f"Give the device that was called {note.device}; where it is that, open it by luks_mapping and check the file system.",
             )
 
     def _name(self, job: Job) -> str:
