@@ -91,6 +91,7 @@ class World:
         self.version = 0
         self.truth: dict[str, Any] = {}  # what the file system has to give back, by part
         self.device = SIZE
+        self.spare: int | None = None  # bytes free in its volume group
         self.size = self.before = SMALL if room else SIZE  # of the file system, and before it was made smaller
         self.disk: dict[Any, Any] = {}
         for part in PARTS:
@@ -180,6 +181,11 @@ class World:
             self.disk[where, part] = self.truth[part]
         else:
             self.disk["body" if part == "body" else ("tail", self.size)] = self.truth[part]
+
+    def extend(self, _path: str, size: int) -> None:
+        """lvextend."""
+        self.tick()
+        self.device += size
 
     def grow(self, device: int) -> None:
         """The device is made larger (lvextend), and its file system with it (lvextend -r, or x-systemd.growfs at boot)."""
@@ -621,7 +627,7 @@ class Host:
         for name in ("_devices", "_cryptsetup", "_mounts", "_systemd", "_notes"):
             setattr(run, name, programs)
         run._ext = Ext(self.world)
-        run._lvm = SimpleNamespace(spare=lambda _path: None)
+        run._lvm = SimpleNamespace(spare=lambda _path: self.world.spare, extend=self.world.extend)
         steps = plan_volumes(run.read([wish]))
         for step in steps:
             run.apply(step)
@@ -699,7 +705,7 @@ def end_run(world: World, kind: str) -> None:
         world.power_off(lambda: True)
         world.boot()
         if kind == "kill, grown" and world.header() is None:
-            world.grow(SIZE + MORE)
+            world.grow(max(SIZE, world.device) + MORE)
 
 
 def power_cut(world: World, kind: str) -> None:
@@ -751,6 +757,25 @@ def test_a_cut_after_each_write(case: dict[str, Any], kind: str, monkeypatch: py
             (end_run if kind.startswith("kill") else power_cut)(world, kind)
             world.check()
             go_on(world, host, wish, world.mounted is not None or noted(world), case["units"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("mounted", [True, False])
+def test_a_cut_of_what_makes_the_device_larger_after_each_write(mounted: bool, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def prepare() -> tuple[World, Host, Wish]:
+        world = World(mounted=mounted)
+        world.spare = 1024 * MIB
+        return world, Host(world, monkeypatch), replace(FIRST, room="grow")
+
+    for after in places(prepare):
+        with told(f"{kind}, after write {after}"):
+            world, host, wish = prepare()
+            assert host.cut(wish, after)
+            (end_run if kind.startswith("kill") else power_cut)(world, kind)
+            world.check()
+            go_on(world, host, wish, world.mounted is not None or noted(world), ())
+            assert world.size == SIZE or kind == "kill, grown"
+            assert world.device <= SIZE + plan.ROOM or kind == "kill, grown", "it is made larger once"
 
 
 def noted(world: World) -> bool:
