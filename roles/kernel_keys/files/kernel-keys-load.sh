@@ -2,12 +2,20 @@
 # Copyright (c) 2026, rootoftrust.linux contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Usage: kernel-keys-load TABLE [evm]
-# Loads the keys that a table names, each from the first of its files that the kernel takes. One that is there is left alone. With evm,
-# has the kernel start EVM with evm-key when all are there.
+# Usage: kernel-keys-load TABLE
+# Loads the keys that a table names, each from the first of its files that the kernel takes. One that is there is left alone.
 # A line of the table: type keyring description permissions timeout options files policies, with tabs between them, "-" for nothing, ","
-# between several. A policy is that of a file: hash:bank:PCRs with "+" between them.
+# between several. A policy is that of a file: hash:bank:PCRs with "+" between them. The line of a keyring has no description, and the
+# keyrings that it is linked into, with blanks between them, for options. The line "evm" has the kernel start EVM with evm-key when all
+# are there.
 set -uf
+
+# member KEYRING TYPE DESCRIPTION: the number of the key that hangs in the keyring itself, which a search finds before one further down.
+member() {
+    found=$(keyctl search "$1" "$2" "$3" 2>/dev/null) || return 1
+    held=$(keyctl rlist "$1" 2>/dev/null) || held=$found # one that may be searched and not read
+    case " $held " in *" $found "*) echo "$found" ;; *) return 1 ;; esac
+}
 
 # The number of the keyring at the end of a path such as @u/app/cache. What is missing of it is made.
 keyring() {
@@ -17,10 +25,29 @@ keyring() {
         rest=${rest#/}
         name=${rest%%/*}
         rest=${rest#"$name"}
-        below=$(keyctl search "$ring" keyring "$name" 2>/dev/null) || below=$(keyctl newring "$name" "$ring") || return 1
+        below=$(member "$ring" keyring "$name") || below=$(keyctl newring "$name" "$ring") || return 1
         ring=$below
     done
     echo "$ring"
+}
+
+# have_keyring PATH PERMISSIONS TIMEOUT LINKS. The time of one that is there runs on.
+have_keyring() {
+    expires=$3
+    case $1 in
+        */*)
+            above=$(keyring "${1%/*}") || return 1
+            member "$above" keyring "${1##*/}" >/dev/null && expires=-
+            ;;
+    esac
+    it=$(keyring "$1") || return 1
+    [ "$expires" = - ] || keyctl timeout "$it" "$expires" || return 1
+    if [ "$4" != - ]; then
+        for link in $4; do
+            into=$(keyring "$link") && keyctl link "$it" "$into" || return 1
+        done
+    fi
+    [ "$2" = - ] || keyctl setperm "$it" "0x${2#0x}"
 }
 
 # Whether the TPM is of version 1.2, which looks at the PCRs of a blob by itself.
@@ -143,10 +170,21 @@ needs_tpm=no
 grep -q ^trusted "$1" && needs_tpm=yes
 failed=0
 modules_loaded=
+with_evm=no
 tab=$(printf '\t')
 while IFS=$tab read -r type path description permissions timeout options files policies; do
     case $type in
         '' | '#'*) continue ;;
+        evm)
+            with_evm=yes
+            continue
+            ;;
+        keyring)
+            have_keyring "$path" "$permissions" "$timeout" "$options" && continue
+            echo "the keyring $path cannot be made as it should be" >&2
+            failed=1
+            continue
+            ;;
         trusted | encrypted) load_modules ;;
     esac
     if ! at=$(keyring "$path"); then
@@ -154,7 +192,7 @@ while IFS=$tab read -r type path description permissions timeout options files p
         failed=1
         continue
     fi
-    keyctl search "$at" "$type" "$description" >/dev/null 2>&1 && continue
+    member "$at" "$type" "$description" >/dev/null && continue
     id=
     while [ -n "$files" ]; do
         file=${files%%,*}
@@ -171,7 +209,7 @@ while IFS=$tab read -r type path description permissions timeout options files p
     [ "$timeout" = - ] || keyctl timeout "$id" "$timeout" || failed=1
     [ "$permissions" = - ] || keyctl setperm "$id" "0x${permissions#0x}" || failed=1
 done <"$1"
-if [ "${2-}" = evm ] && [ "$failed" = 0 ]; then
+if [ $with_evm = yes ] && [ $failed = 0 ]; then
     start_evm || failed=1
 fi
 exit "$failed"

@@ -129,7 +129,7 @@ def test_blobs_of_kernels_before_5_13_and_of_other_sources() -> None:
     assert (len(public), len(private)) == (int.from_bytes(public[:2], "big") + 2, int.from_bytes(private[:2], "big") + 2)
     raw = parse.parse_sealed("trusted", (private + public + b"creation data").hex().encode())
     assert (raw.parent, raw.policy) == (None, pcr_policy("sha256", ZEROS, "sha256", password=False))
-    by_chance = (b"30" + b"9a" * 79, b"30ff" + b"aa" * 78, b"3082" + b"aa" * 78, b"3040" + b"aa" * 78)  # of a TEE or of CAAM: it begins as DER does
+    by_chance = (b"30" + b"9a" * 79, b"30ff" + b"aa" * 78, b"3082" + b"aa" * 78, b"3040" + b"aa" * 78)  # begin as DER does
     for text in (*by_chance, b"02020202" * 20, (private + public[:20]).hex().encode(), private.hex().encode(), b"00"):
         sealed = parse.parse_sealed("trusted", text)
         assert (sealed.parent, sealed.policy) == (None, None)
