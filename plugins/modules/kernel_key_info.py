@@ -133,6 +133,7 @@ loader:
     files: {description: 'Its files by their paths, each with mode and sha256; null where there is none.', type: dict}
     initramfs: {description: 'What makes the initramfs, as RV(rootoftrust.linux.initramfs#module:tool).', type: str}
     evm_fault: {description: Why EVM must not be started in this kernel; empty where it may., type: str}
+    evm: {description: Whether EVM was started with its key since the boot., type: bool}
     enabled: {description: Whether its unit is enabled., type: bool}
     active: {description: Whether that has run., type: bool}
 """

@@ -16,7 +16,7 @@ import pytest
 
 from lab.machine import Machine, up
 from lab.spec import MachineSpec
-from tests.integration.ansible_run import Ansible
+from tests.integration.ansible_run import Ansible, Run
 from tests.integration.key_calls import SECRET, Call, calls, key, shell, stories
 from tests.integration.module_bench import Bench
 from tests.integration.secret_watch import SecretWatch
@@ -307,6 +307,108 @@ def test_a_session_without_the_user_s_keyring_is_none_the_worse(machine: Machine
     assert info["session"]["has_user_keyring"] is False
     assert info["blobs"][0]["in_kernel"] is True
     assert machine.run("keyctl pipe $(keyctl search @u encrypted evm-key)").stdout.startswith("default user:k2 ")
+
+
+def role(machine: Machine, ansible: Ansible, *options: str, entry: str = "main", **variables: Any) -> Run:
+    include = {"name": "it", "ansible.builtin.include_role": {"name": "rootoftrust.linux.kernel_keys", "tasks_from": entry}}
+    play = {"hosts": machine.name, "gather_facts": False, "tasks": [include]}
+    return ansible.playbook(json.dumps([{**play, "vars": {"kernel_keys_keys": [KMK], **variables}}]), *options)
+
+
+UNIT, LOADER = "rootoftrust-kernel-keys.service", "/usr/local/lib/rootoftrust"
+HOOK, IMAGE = "/etc/initramfs-tools/scripts/init-bottom/rootoftrust-kernel-keys", "/boot/initrd.img-lab"
+NOTE = f"{LOADER}/kernel-keys-initramfs"
+LEFT = f"ls -d {HOOK} {LOADER}/* /etc/systemd/system/{UNIT} /etc/systemd/system/*/{UNIT} 2>/dev/null; true"
+
+
+@pytest.fixture
+def loader(machine: Machine, clean: None) -> Iterator[None]:
+    """What the role sets up goes with the test."""
+    yield
+    machine.run(f"systemctl disable --now {UNIT}; rm -rf {HOOK} {LOADER} /etc/systemd/system/{UNIT}; systemctl daemon-reload", check=False)
+
+
+@pytest.fixture
+def image(machine: Machine) -> Iterator[str]:
+    """The image of an initramfs that has the hook in it, and nothing else."""
+    program = "/usr/local/sbin/update-initramfs"
+    machine.run(
+        f"mkdir -p /lib/modules/lab {os.path.dirname(HOOK)}; touch /lib/modules/lab/modules.dep {IMAGE};"
+        f" printf '%s\\n' '#!/bin/sh' 'cat {HOOK} > {IMAGE} 2>/dev/null; true' > {program}; chmod 755 {program}"
+    )
+    yield f"cat {IMAGE}"
+    machine.run(f"rm -rf /lib/modules/lab {IMAGE} {program}")
+
+
+@pytest.mark.usefixtures("loader")
+def test_what_the_role_has_set_up_for_boots_goes_when_it_is_not_asked_for(machine: Machine, ansible: Ansible, image: str) -> None:
+    nothing = role(machine, ansible, kernel_keys_keys=[])
+    assert (nothing.rc, nothing.changed(machine.name)) == (0, []), nothing.output[-3000:]
+    refused = role(machine, ansible, kernel_keys_initramfs=True, kernel_keys_at_boot=False)
+    assert refused.rc != 0 and "need kernel_keys_at_boot" in refused.output
+    early = {"kernel_keys_initramfs": True}
+    made, settled = role(machine, ansible, **early), role(machine, ansible, **early)
+    assert made.rc == 0 and "kernel-keys-load" in machine.run(image).stdout, made.output[-3000:]
+    assert (settled.rc, settled.changed(machine.name)) == (0, [])
+    proof = role(machine, ansible, entry="verify")
+    assert proof.rc != 0 and f"{HOOK} is there, and is not asked for" in proof.output
+    predicted, done, again = role(machine, ansible, "--check"), role(machine, ansible), role(machine, ansible)
+    assert predicted.changed(machine.name) == done.changed(machine.name) != []
+    assert (again.rc, again.changed(machine.name)) == (0, [])
+    assert machine.run(image).stdout == "" and HOOK not in machine.run(LEFT).stdout
+    machine.run(f"touch {NOTE}; echo kernel-keys-load > {IMAGE}")  # as a cut leaves them
+    finished = role(machine, ansible)
+    assert finished.rc == 0 and machine.run(image).stdout == "" and NOTE not in machine.run(LEFT).stdout
+    proof = role(machine, ansible, entry="verify", **early)
+    assert proof.rc != 0 and "Make the images of the initramfs anew" in proof.output, "the hook is not there"
+
+
+@pytest.mark.usefixtures("loader")
+@pytest.mark.parametrize("variables", [{"kernel_keys_at_boot": False}, {"kernel_keys_keys": []}])
+def test_the_unit_goes_when_nothing_is_to_be_loaded(machine: Machine, ansible: Ansible, variables: dict[str, Any]) -> None:
+    assert role(machine, ansible).rc == 0
+    proof = role(machine, ansible, entry="verify", kernel_keys_at_boot=False)
+    assert proof.rc != 0 and f"{UNIT}, {LOADER}/kernel-keys, {LOADER}/kernel-keys-load is there, and is not asked for" in proof.output
+    predicted, done, again = (role(machine, ansible, *how, **variables) for how in (["--check"], [], []))
+    assert predicted.changed(machine.name) == done.changed(machine.name) != []
+    assert (done.rc, again.rc, again.changed(machine.name)) == (0, 0, []), again.output[-3000:]
+    assert machine.run(LEFT).stdout == ""
+    assert machine.run(f"systemctl is-active {UNIT}", check=False).stdout.strip() == "inactive"
+    assert "kmk" in machine.run("keyctl list @u").stdout, "the keys themselves stay"
+
+
+@pytest.mark.usefixtures("loader")
+def test_the_unit_runs_again_when_what_it_loads_is_changed(machine: Machine, ansible: Ansible) -> None:
+    started = f"systemctl show -P ExecMainStartTimestampMonotonic {UNIT}"
+    assert role(machine, ansible).rc == 0
+    first = machine.run(started).stdout
+    assert role(machine, ansible).rc == 0 and machine.run(started).stdout == first
+    assert role(machine, ansible, kernel_keys_keys=[KMK, {"description": "more", "random": 16, "file": f"{FILES}/more"}]).rc == 0
+    assert int(machine.run(started).stdout) > int(first)
+
+
+@pytest.mark.usefixtures("loader")
+def test_keyrings_and_keys_in_them_come_back_at_boot_as_they_were(machine: Machine, bench: Bench, ansible: Ansible) -> None:
+    rings = [{"path": "@u/app", "permissions": "3f1b0000"}, {"path": "@u/in", "links": ["@u/app"], "timeout": 36000}]
+    inner = {**KMK, "keyring": "@u/app", "file": f"{FILES}/inner"}
+    asked: dict[str, Any] = {"kernel_keys_keyrings": rings, "kernel_keys_keys": [inner, KMK]}
+    first = role(machine, ansible, **asked)
+    assert first.rc == 0, first.output[-3000:]
+    machine.run("sync")
+    bench.close()
+    machine.kill()
+    machine.start()
+    machine.run(f"systemctl is-active {UNIT} || {{ journalctl -u {UNIT}; exit 1; }}")
+    lines = machine.run(
+        "keyctl rdescribe %:app; for id in $(keyctl rlist %:app) $(keyctl rlist @u); do keyctl rdescribe $id; done"
+    ).stdout.splitlines()
+    assert lines[0] == "keyring;0;0;3f1b0000;app"
+    names = [line.rpartition(";")[2] for line in lines]
+    assert sorted(names) == ["app", "app", "in", "in", "kmk", "kmk"], "each of the two keys is in its own keyring"
+    last = role(machine, ansible, **asked)
+    assert (last.rc, last.changed(machine.name)) == (0, []), last.output[-3000:]
+    proof = role(machine, ansible, entry="verify", **{**asked, "kernel_keys_keyrings": [*rings, {"path": "@u/none"}]})
+    assert proof.rc != 0 and "Make the keyring @u/none." in proof.output
 
 
 @pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])

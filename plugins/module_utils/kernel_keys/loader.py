@@ -14,12 +14,14 @@ from typing import Any
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.runner import Runner
 from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.initramfs import Images
 from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.parse import evm_fault
+from ansible_collections.rootoftrust.linux.plugins.module_utils.kernel_keys.procfs import Procfs
 
 UNIT = "rootoftrust-kernel-keys.service"
 UNIT_FILE = f"/etc/systemd/system/{UNIT}"
 FILES = (
     "/usr/local/lib/rootoftrust/kernel-keys-load",
     "/usr/local/lib/rootoftrust/kernel-keys",
+    "/usr/local/lib/rootoftrust/kernel-keys-initramfs",  # there while an image has to be made without what follows
     UNIT_FILE,
     "/etc/initramfs-tools/scripts/init-bottom/rootoftrust-kernel-keys",
     "/usr/lib/dracut/modules.d/76rootoftrust-kernel-keys/module-setup.sh",
@@ -44,6 +46,7 @@ class Loader:
             "files": {path: _file(path) for path in FILES},
             "initramfs": Images(self._runner).tool(),
             "evm_fault": evm_fault(os.uname().release, _text("/sys/kernel/security/lsm")),
+            "evm": Procfs().evm_has_its_key(),
             "enabled": shown.get("UnitFileState") == "enabled",
             "active": shown.get("ActiveState") == "active",
         }
