@@ -58,6 +58,7 @@ def test_home_is_encrypted_while_it_is_in_use_with_nothing_lost(home: Machine, t
     watched = home.name.endswith("-11")
     with SecretWatch(home, SECRET.encode(), allowed=["/run/rootoftrust/home.key"]) if watched else contextlib.nullcontext():
         started = ansible.module(home.name, "luks_encryption", {**asked, "wait": False}, "--diff", "-vvvv")
+    assert not started.get("failed"), started["msg"]
     assert started["steps"] == predicted["steps"]
     assert started["diff"] == predicted["diff"]
     assert volume(started)["away_seconds"] < (300 if watched else 30)
@@ -228,6 +229,19 @@ def test_a_failure_before_the_header_brings_the_volume_back(machine: Machine, an
     assert is_whole(machine)
 
 
+def test_what_is_mounted_in_another_namespace_is_brought_back(machine: Machine, ansible: Ansible, plain: str) -> None:
+    machine.run("systemctl stop writer; systemd-run -q --unit=elsewhere unshare -m --propagation private sleep 1000; sleep 1")
+    before = machine.run(f"dumpe2fs -h {plain} 2>/dev/null | grep -E 'Block count|UUID'").stdout
+    asked = {**ASKED, "device": plain, "stop_units": ["writer.service"]}
+    result = ansible.module(machine.name, "luks_encryption", asked)
+    assert "the kernel lets nobody else have it" in result["msg"]
+    assert machine.run("findmnt -no SOURCE /home").stdout.strip() == plain
+    assert machine.run(f"dumpe2fs -h {plain} 2>/dev/null | grep -E 'Block count|UUID'").stdout == before
+    machine.run("systemctl stop elsewhere")
+    assert volume(ansible.module(machine.name, "luks_encryption", asked))["finished"] is True
+    assert is_whole(machine)
+
+
 @contextlib.contextmanager
 def at_work(machine: Machine, ansible: Ansible, asked: dict[str, Any], **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     """A controller that runs the module, from the moment on at which the module has begun."""
@@ -366,8 +380,11 @@ def test_a_new_volume_key(machine: Machine, ansible: Ansible, plain: str) -> Non
     digest = machine.run(f"sha256sum {copy}").stdout
     refused = ansible.module(machine.name, "luks_encryption", {**asked, "device": f"UUID={made['uuid']}", "volume_key": "2027"})
     assert f"2 devices have UUID={made['uuid']}: {plain}, {copy}. Give the path of the device." in refused["msg"]
-    done = ansible.module(machine.name, "luks_encryption", {**asked, "volume_key": "2027", "other_keyslots": "drop"})
-    assert volume(done)["finished"] is True
+    rekey = {**asked, "volume_key": "2027", "other_keyslots": "drop"}
+    refused = ansible.module(machine.name, "luks_encryption", {**rekey, "device": copy, "name": "copy", "mount": None})
+    assert f"is open as home, which lies on another device than {copy}" in refused["msg"]
+    assert volume(ansible.module(machine.name, "luks_encryption", rekey))["finished"] is True
+    assert int(machine.run("ls /var/lib/rootoftrust/luks_headers | wc -l").stdout) > 1, "the copy needs the older ones"
     assert machine.run(f"cryptsetup luksDump {plain} | grep -A9 ^Digests").stdout != before
     assert machine.run(f"sha256sum {copy}").stdout == digest
     machine.run(f"rm /run/udev/rules.d/99-copy.rules; udevadm control --reload; wipefs -qaf {copy}")
@@ -385,6 +402,10 @@ def test_xfs_is_encrypted_with_its_header_in_a_file(machine: Machine, ansible: A
     assert "which is no logical volume" in refused["msg"]
     assert "room: header" in refused["msg"]
     asked = {**ASKED, "device": disk, "room": "header", "header": "/var/lib/home.header"}
+    assert volume(ansible.module(machine.name, "luks_encryption", {**asked, "wait": False}))["state"] == "encrypting"
+    for module, how in (("luks_container", {"passphrase": SECRET}), ("luks_encryption", {**ASKED, "room": "auto"})):
+        refused = ansible.module(machine.name, module, {**how, "device": disk})
+        assert refused["failed"] is True and "/var/lib/home.header" in refused["msg"], refused
     done = ansible.module(machine.name, "luks_encryption", asked)
     assert (volume(done)["finished"], volume(done)["mount"]) == (True, "/home")
     assert ansible.module(machine.name, "luks_encryption", asked)["changed"] is False
@@ -401,7 +422,11 @@ def test_xfs_is_encrypted_with_its_header_in_a_file(machine: Machine, ansible: A
 @pytest.mark.slow
 def test_btrfs_is_made_smaller_and_a_logical_volume_larger(machine: Machine, ansible: Ansible) -> None:
     for disk, command in (
-        (machine.disks[3], "mkfs.btrfs -qf {0} && mount {0} /home"),
+        (
+            machine.disks[3],  # the second device of what was made on another
+            f"mkfs.btrfs -qf {machine.disks[2]} && mount {machine.disks[2]} /home && btrfs -q device add -f {{0}} /home"
+            f" && btrfs -q device remove {machine.disks[2]} /home",
+        ),
         (
             "/dev/vg/data",
             f"pvcreate -qffy {machine.disks[2]} && vgcreate -q vg {machine.disks[2]} && lvcreate -qy -L 300M -n data vg"

@@ -106,6 +106,19 @@ def test_a_volume_is_opened_changed_while_it_is_mounted_and_closed(machine: Mach
     assert closed["mappings"][0] == {**closed["mappings"][0], "state": "closed", "path": None, "flags": []}
 
 
+def test_the_copy_of_an_open_volume_is_not_taken_for_it(machine: Machine, bench: Bench, disk: str) -> None:
+    copy = machine.disks[1]
+    calls(bench, {"name": "data", "device": disk, "passphrase": SECRET})
+    machine.run(f"dd if={disk} of={copy} bs=1M conv=fsync status=none")
+    closed, other = calls(
+        bench, {"name": "data", "device": copy, "state": "closed"}, {"name": "other", "device": copy, "passphrase": SECRET}
+    )
+    assert f"/dev/mapper/data belongs to {disk}, and not to the LUKS volume of {copy}" in closed["msg"]
+    assert "is open as data, which lies on another device" in other["msg"]
+    assert machine.run("ls /dev/mapper").stdout.split() == ["control", "data"]
+    machine.run(f"wipefs -qaf {copy}")
+
+
 def test_names_that_belong_to_something_else_are_left_alone(machine: Machine, bench: Bench, disk: str) -> None:
     other = machine.disks[1]
     machine.run(f"cryptsetup luksFormat -q --type luks2 {CHEAP} --key-file - {other}", stdin=SECRET)
