@@ -85,11 +85,19 @@ def test_the_audit_proves_it_and_sees_what_is_wrong(machine: Machine, ansible: A
 
 
 def test_a_member_of_the_group_cannot_lead_the_role_to_another_folder(machine: Machine, ansible: Ansible) -> None:
+    """The run that is cut by it had changed the slots: the next one has the daemon know that."""
     objects, other = "/var/lib/opencryptoki/swtok/TOK_OBJ", "/etc/of-root-alone"
     member = "setpriv --reuid=games --regid=games --init-groups"
     machine.run(f"install -d -m 700 {other}; {member} mv {objects} {objects}.kept; {member} ln -s {other} {objects}")
+    more = "printf 'slot 9\\n{\\nstdll = libpkcs11_sw.so\\ntokname = more\\n}\\n' >> /etc/opencryptoki/opencryptoki.conf"
+    slots = "pkcsconf -s | grep -c '^Slot #'"
+    machine.run(f"{more}; systemctl restart pkcsslotd; test $({slots}) = 2")
     refused = play(ansible, "site", "--tags", "opencryptoki_configure")
     owner = machine.run(f"stat -c '%U:%G %a' {other}").stdout
     machine.run(f"rm {objects}; mv {objects}.kept {objects}")
     assert owner == "root:root 700\n"
     assert refused.rc != 0 and f"{objects} already exists as a link" in refused.output, refused.output[-3000:]
+    assert machine.run("grep -c '^slot' /etc/opencryptoki/opencryptoki.conf").stdout == "1\n"
+    ended = play(ansible, "site", "--tags", "opencryptoki_configure")
+    assert ended.rc == 0, ended.output[-3000:]
+    assert machine.run(slots).stdout == "1\n"
