@@ -61,6 +61,7 @@ GOOD = {
             }
         ],
         "proven": False,
+        "tried": True,
         "faults": ["home: it is not open."],
     },
     "ansible_host": "192.0.2.1",
