@@ -317,6 +317,11 @@ def plan_encryption(situation: Situation, wish: Wish) -> list[Step]:
     if wish.name and not NAME.fullmatch(wish.name):
         raise RootOfTrustError(f"The name {wish.name!r} cannot be that of a mapping.", "Use letters, digits and #+.:=@_-, a letter first.")
     note, header = situation.note, situation.device.header
+    if note is not None and note.stage == PROVEN and note.header is not None and header is None:
+        raise RootOfTrustError(
+            f"{wish.device} is encrypted with the header {note.header}, which is not there.",
+            "Put it back from its newest backup: see luks_header_backup. Without it the data is lost.",
+        )
     if header is None or situation.is_early:
         return _plan_start(situation, wish)
     if header.work is not None:

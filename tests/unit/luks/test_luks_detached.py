@@ -112,6 +112,14 @@ def test_the_work_does_not_go_on_over_a_device_of_another_size() -> None:
     assert actions(replace(other, background=plan.Background("u", True, True), device=disk(size=SIZE + 1, holders=MAPPED))) == []
 
 
+@pytest.mark.parametrize("signature", [None, XFS])
+def test_a_device_whose_header_is_gone_is_not_begun_anew(signature: Signature | None) -> None:
+    inside = plan.FileSystem("xfs", FS, SIZE)
+    found = situation(disk(None, signature=signature), filesystem=inside)
+    assert refused(found).startswith("/dev/sdb1 is encrypted with the header /h, which is not there. Put it back")
+    assert plan.INITIALISE in actions(situation(disk(None), filesystem=inside, note=None))
+
+
 def test_a_device_that_shows_something_is_not_what_a_finished_header_is_of() -> None:
     found = situation(disk(ended()), note=None)
     assert actions(found) == []
