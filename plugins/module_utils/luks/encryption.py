@@ -125,7 +125,8 @@ class Encryptions:
         # Looked at when nobody else is at work any more, and after the unit: it may end at any moment.
         device = self._devices.look(asked.device, asked.header)
         note = self._note_of(device)
-        if note is not None and note.header is not None and asked.header is None:
+        astray = device.header is None and note is not None and note.stage == plan.PROVEN and asked.header != note.header
+        if note is not None and note.header is not None and (asked.header is None or astray):
             raise RootOfTrustError(f"The header of {asked.device} is kept in {note.header}.", f"Give header: {note.header}.")
         header_path = asked.header or device.path
         plainly = bool(device.mounts) and device.mapping is None

@@ -263,6 +263,8 @@ def test_what_is_asked_for_without_its_header_is_told_to_have_one(monkeypatch: p
     found = run(Programs(disk(None, signature=None), notes=[PROVEN]), monkeypatch)
     with pytest.raises(RootOfTrustError, match=r"The header of /dev/sdb1 is kept in /h\. Give header: /h\."):
         found.read([replace(WISH, header=None, room="auto")])
+    with pytest.raises(RootOfTrustError, match="Give header: /h"):
+        found.read([replace(WISH, header="/another")])
 
 
 @pytest.mark.parametrize(
