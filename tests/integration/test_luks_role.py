@@ -247,15 +247,16 @@ def test_a_damaged_header_is_put_back(story: Told) -> None:
 def test_a_header_is_put_over_nothing_else(story: Told, making: str, said: str) -> None:
     machine, other = story.machine, "/root/other.img"
     backup = machine.run("ls /var/lib/rootoftrust/luks_headers/$(cryptsetup luksUUID " + machine.disks[0] + ")-*").stdout.split()[0]
-    machine.run(f"truncate -s 64M {other} && losetup /dev/loop7 {other} && {making} /dev/loop7", timeout=60)
+    loop = machine.run(f"truncate -s 64M {other} && losetup --find --show {other}").stdout.strip()
+    machine.run(f"{making} {loop}", timeout=60)
     digest = machine.run(f"sha256sum {other}").stdout
-    asked = {"recover_device": "/dev/loop7", "recover_key": "x", "recover_passphrase": NEW, "recover_blank": True}
+    asked = {"recover_device": loop, "recover_key": "x", "recover_passphrase": NEW, "recover_blank": True}
     try:
         run = story.play("recover", recover_header=backup, **asked)
         assert (run.rc, "is not put back" in run.output, said in run.output) == (2, True, True), run.output[-3000:]
         assert machine.run(f"sync; sha256sum {other}").stdout == digest
     finally:
-        machine.run(f"losetup -d /dev/loop7; rm {other}")
+        machine.run(f"losetup -d {loop}; rm {other}")
 
 
 def test_another_version_brings_new_secrets_and_takes_the_old_ones(story: Told) -> None:

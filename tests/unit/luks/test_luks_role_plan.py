@@ -154,6 +154,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
         seen(PASSPHRASE, mapping=None),
         {"luks_secrets": GIVEN},
     ),
+    "rotated, without its key file": (HOME, seen(KEY_FILE, PASSPHRASE), {"luks_secrets": GIVEN, "luks_version": "2"}),
     "rotated by a passphrase": (
         {**HOME, "unlock": {"tpm2": {"pcrs": []}}, "recovery": RECOVERY},
         seen(PASSPHRASE, KEPT),
@@ -242,9 +243,10 @@ def test_the_secret_that_opened_it_once_is_not_tried_for_ever(made: dict[str, di
 
 
 def test_a_check_run_of_a_rotation_opens_with_what_is_in(made: dict[str, dict[str, Any]]) -> None:
-    told = made["rotated by a passphrase"]
-    assert told["__luks_unlocks"]["home"]["unlock"] == {"passphrase": "old"}
-    assert [one["unlock"] for one in told["__luks_keyslots"]] == [{"passphrase": "old"}]
+    for case, keyslots in (("rotated by a passphrase", 1), ("rotated, without its key file", 2)):
+        told = made[case]
+        assert told["__luks_unlocks"]["home"]["unlock"] == {"passphrase": "old"}
+        assert [one["unlock"] for one in told["__luks_keyslots"]] == [{"passphrase": "old"}] * keyslots
 
 
 @pytest.mark.parametrize(
