@@ -39,8 +39,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     folder = tmp_path_factory.mktemp("role")
     gnupg = tmp_path_factory.mktemp("gpg")
     gnupg.chmod(0o700)
-    machine = up(MachineSpec(NAME, release="13", engine="uml", disks=("320M", "128M", "128M")), owner=os.getpid())
-    home, swap, data = machine.disks
+    machine = up(MachineSpec(NAME, release="13", engine="uml", disks=("320M", "128M", "128M", "64M")), owner=os.getpid())
+    home, swap, data, dummy = machine.disks
     machine.run(
         f"mkfs.ext4 -q -b 4096 {home} && echo UUID=$(blkid -s UUID -o value {home}) /home ext4 nodev 0 2 >> /etc/fstab && mount /home"
         " && cp -a /usr/lib/python3 /home/ && cd /home && find python3 -type f -print0 | xargs -0 sha256sum > /root/sums"
@@ -245,18 +245,14 @@ def test_a_damaged_header_is_put_back(story: Told) -> None:
 
 @pytest.mark.parametrize(("making", "said"), [("mkfs.ext4 -q -F -b 4096", "ext4"), ("mkswap -q", "swap"), ("pvcreate -q", "LVM2_member")])
 def test_a_header_is_put_over_nothing_else(story: Told, making: str, said: str) -> None:
-    machine, other = story.machine, "/root/other.img"
+    machine, other = story.machine, story.machine.disks[3]
     backup = machine.run("ls /var/lib/rootoftrust/luks_headers/$(cryptsetup luksUUID " + machine.disks[0] + ")-*").stdout.split()[0]
-    loop = machine.run(f"truncate -s 64M {other} && losetup --find --show {other}").stdout.strip()
-    machine.run(f"{making} {loop}", timeout=60)
+    machine.run(f"wipefs -qa {other} && {making} {other}")
     digest = machine.run(f"sha256sum {other}").stdout
-    asked = {"recover_device": loop, "recover_key": "x", "recover_passphrase": NEW, "recover_blank": True}
-    try:
-        run = story.play("recover", recover_header=backup, **asked)
-        assert (run.rc, "is not put back" in run.output, said in run.output) == (2, True, True), run.output[-3000:]
-        assert machine.run(f"sync; sha256sum {other}").stdout == digest
-    finally:
-        machine.run(f"losetup -d {loop}; rm {other}")
+    asked = {"recover_device": other, "recover_key": "x", "recover_passphrase": NEW, "recover_blank": True}
+    run = story.play("recover", recover_header=backup, **asked)
+    assert (run.rc, "is not put back" in run.output, said in run.output) == (2, True, True), run.output[-3000:]
+    assert machine.run(f"sync; sha256sum {other}").stdout == digest
 
 
 def test_another_version_brings_new_secrets_and_takes_the_old_ones(story: Told) -> None:

@@ -154,6 +154,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
         seen(PASSPHRASE, mapping=None),
         {"luks_secrets": GIVEN},
     ),
+    "rotated by its key file": (HOME, seen(KEY_FILE, PASSPHRASE), {"luks_secrets": {"home": {"passphrase": "new"}}, "luks_version": "2"}),
     "rotated, without its key file": (HOME, seen(KEY_FILE, PASSPHRASE), {"luks_secrets": GIVEN, "luks_version": "2"}),
     "rotated by a passphrase": (
         {**HOME, "unlock": {"tpm2": {"pcrs": []}}, "recovery": RECOVERY},
@@ -247,6 +248,7 @@ def test_a_check_run_of_a_rotation_opens_with_what_is_in(made: dict[str, dict[st
         told = made[case]
         assert told["__luks_unlocks"]["home"]["unlock"] == {"passphrase": "old"}
         assert [one["unlock"] for one in told["__luks_keyslots"]] == [{"passphrase": "old"}] * keyslots
+    assert made["rotated by its key file"]["__luks_unlocks"]["home"]["unlock"] == {"key_file": "/etc/cryptsetup-keys.d/home.key"}
 
 
 @pytest.mark.parametrize(
