@@ -52,7 +52,8 @@ options:
   wipe:
     description:
       - The serial number of an initialised token that may be initialised again. Everything on it is lost.
-      - An empty one names no token. One that has no serial number is never initialised again.
+      - An empty one names no token. One that has no serial number, as openCryptoki's in software, is never initialised again; to lose that
+        one, stop the daemon and empty the folder of its data.
     type: str
   tokens:
     description: Several tokens; for each the options above.

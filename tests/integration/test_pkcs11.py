@@ -201,13 +201,9 @@ def test_opencryptoki_from_nothing_to_a_signature(machine: Machine, bench: Bench
     assert proven["changed"] is False and info["healthy"] is True
     assert [slot["token"]["label"] for slot in info["slots"]] == ["Server"]
     assert "is wrong; it was tried once" in wrong["msg"]
-    assert (
-        "PIN"
-        in calls(
-            bench,
-            ("pkcs11_token", {**made, "label": "Longer", "slot": 3, "wipe": info["slots"][0]["token"]["serial"], "user_pin": "1" * 9}),
-        )[0]["msg"]
-    )
+    (kept,) = calls(bench, ("pkcs11_token", {**made, "label": "Other", "slot": 3, "wipe": ""}))
+    assert "already initialised, as 'Server': all on it would be lost" in kept["msg"], "its serial number is blank too"
+    assert calls(bench, ("pkcs11_key", {**pair, "verify": True}))[0]["changed"] is False
 
 
 def test_default_pins_are_told(machine: Machine, bench: Bench) -> None:
@@ -215,6 +211,8 @@ def test_default_pins_are_told(machine: Machine, bench: Bench) -> None:
     (fresh,) = calls(bench, ("pkcs11_info", {"library": "opencryptoki"}))
     assert any("default SO PIN" in sentence for sentence in fresh["unhealthy"])
     weak = {"library": "opencryptoki", "label": "Weak", "so_pin": "87654321", "user_pin": "12345678"}
+    (long,) = calls(bench, ("pkcs11_token", {**weak, "user_pin": "1" * 9}))
+    assert "has 9 bytes; it takes 4 to 8" in long["msg"]
     (made,) = calls(bench, ("pkcs11_token", weak))
     assert not made.get("failed"), made
     (again,) = calls(bench, ("pkcs11_token", weak))
