@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import base64
-import fcntl
 import os
-import time
 from dataclasses import replace
 from typing import Any, Mapping, Sequence
 
@@ -21,6 +19,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.cryptenroll
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.cryptsetup import Cryptsetup
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.devices import Devices
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.fido2 import prove_pin
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.lock import HeaderLocks
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import LUKS2, PRESENT, Header
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_tokens import (
     CHEAP,
@@ -52,7 +51,6 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.secrets imp
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.sysfs import Sysfs
 from ansible_collections.rootoftrust.linux.plugins.module_utils.pkcs11.tokens import prove_user_pin
 
-LOCKS = "/run"
 LOCK_PATIENCE = 60.0  # seconds to wait for another run
 RANDOM = 40  # bytes of the passphrase that clevis keeps
 
@@ -71,7 +69,7 @@ class Tokens:
         self._clevis = Clevis(runner)
         self._devices = Devices(runner)
         self._sysfs = Sysfs()
-        self._locks: dict[str, int] = {}
+        self._locks = HeaderLocks(patience=LOCK_PATIENCE)
         self._remarks: dict[str, list[str]] = {}
 
     def read(self, asked: Sequence[Mapping[str, Any]]) -> list[TokenVolume]:
@@ -86,10 +84,10 @@ class Tokens:
         return [self._volume(*place, tuple(one for one in wanted if (one.device, one.header) == place)) for place in places]
 
     def _volume(self, named: str, header: str | None, wanted: tuple[WantedToken, ...]) -> TokenVolume:
+        at = header or self._devices.path(named)
+        if os.path.exists(at):
+            self._locks.hold_header(at)
         device = self._devices.look(named, header)
-        if device.header is not None and self._lock(device.header.uuid, named):
-            device = self._devices.look(named, header)  # as another run has left it
-        at = header or device.path
         volume = TokenVolume(named, at, device, wanted, remarks=tuple(self._remarks.get(named, ())))
         if device.header is None or device.header.type != LUKS2:
             return volume
@@ -197,7 +195,7 @@ class Tokens:
         self._clear(volume.at)
 
     def _make_systemd(self, volume: TokenVolume, wanted: WantedToken) -> None:
-        remarks = self._cryptenroll.enrol(volume.at, wanted, certain(wanted.unlock), list(self._locks.values()))
+        remarks = self._cryptenroll.enrol(volume.at, wanted, certain(wanted.unlock), list(self._locks.descriptors))
         self._remarks.setdefault(volume.named, []).extend(f"{volume.named}: {remark}" for remark in remarks)
 
     def _make_clevis(self, volume: TokenVolume, wanted: WantedToken) -> None:
@@ -251,25 +249,3 @@ class Tokens:
     def _now(self, volume: TokenVolume) -> TokenVolume:
         header = self._header(volume)
         return self._with_tokens(replace(volume, device=replace(volume.device, header=header)), header)
-
-    def _lock(self, uuid: str, named: str) -> bool:
-        """Be alone with the volume, among those that use this module, until the end of this process and of what it started.
-
-        It returns whether it had to wait for another.
-        """
-        if uuid in self._locks:
-            return False
-        descriptor = os.open(os.path.join(LOCKS, f"rootoftrust-tokens-{uuid}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        waited, deadline = False, time.monotonic() + LOCK_PATIENCE
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    os.close(descriptor)
-                    raise RootOfTrustError(f"Another run has been at the tokens of {named} for a minute.", "Wait for its end.") from None
-            waited = True
-            time.sleep(0.05)  # between two tries, until the deadline, which fails above
-        self._locks[uuid] = descriptor
-        return waited
