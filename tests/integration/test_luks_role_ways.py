@@ -255,7 +255,7 @@ def waiting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ways]:
     story = make("13", tmp_path_factory.mktemp("wait"), tmp_path_factory.mktemp("gpg"), "it-ways-wait", "640M")
     story.variables.update(luks_wait=False, luks_volumes=story.variables["luks_volumes"][:1])
     unit = "/etc/systemd/system/rootoftrust-luks-home.service.d"
-    story.machine.run(f"mkdir {unit} && printf '[Service]\\nCPUQuota=2%%\\n' > {unit}/slow.conf")
+    story.machine.run(f"mkdir {unit} && printf '[Service]\\nCPUQuota=1%%\\n' > {unit}/slow.conf")
     yield story
     story.machine.down()
 
