@@ -25,7 +25,7 @@ ANSWERS = [SESSION + b"\0\x10" + b"nonce of the TPM", b""]  # of StartAuthSessio
 def shell(request: pytest.FixtureRequest) -> str:
     path = shutil.which(request.param)
     if path is None:
-        pytest.skip(f"no {request.param} on this machine")
+        pytest.skip(f"no {request.param} on this machine")  # told and counted: Debian has both, another host may not
     return path
 
 
