@@ -186,7 +186,7 @@ ESCROWED = {"backup_file": "/b", "backup_recipients": ["R"], "revocation_file": 
 def test_the_backup_and_the_certificate_of_a_key_that_is_lost_are_kept() -> None:
     world = World(asked(**ESCROWED))
     world.finish()
-    (lost,) = world.keys.values()
+    (lost,) = tuple(world.keys.values())
     kept = dict(world.files)
     world.keys = {}
     with pytest.raises(RootOfTrustError, match=f"/b has the backup of another key than that of .*: of {lost.fingerprint}, which is not in"):
@@ -207,7 +207,7 @@ def test_the_backup_and_the_certificate_of_a_key_that_is_lost_are_kept() -> None
 def test_so_are_those_of_a_key_that_is_superseded(how: str) -> None:
     world = World(asked(**ESCROWED))
     world.finish()
-    (old,) = world.keys.values()
+    (old,) = tuple(world.keys.values())
     if how == "revoked":
         world.keys = {old.fingerprint: replace(old, primary=replace(old.primary, revoked=True))}
     else:
@@ -230,7 +230,7 @@ def test_a_file_with_something_else_is_not_overwritten(file: str, message: str) 
 def test_the_certificate_of_another_key_is_kept_when_one_is_revoked() -> None:
     world = World(asked(subkeys=[]))
     world.finish()
-    (key,) = world.keys.values()
+    (key,) = tuple(world.keys.values())
     world.params = [asked(fingerprint=key.fingerprint, state="revoked", revocation_file="/r")]
     world.files["/r"] = "F" * 40
     with pytest.raises(RootOfTrustError, match="the certificate of another key"):
@@ -259,7 +259,7 @@ def test_two_keys_have_no_file_in_common() -> None:
 def test_nothing_is_called_a_backup_that_has_no_secret_in_it(part: int, secret: str, message: str) -> None:
     world = World(asked())
     world.finish()
-    (key,) = world.keys.values()
+    (key,) = tuple(world.keys.values())
     parts = [replace(one, secret=secret if place == part else one.secret) for place, one in enumerate(key.parts)]
     stub = replace(key, primary=parts[0], subkeys=tuple(parts[1:]))
     world.keys = {key.fingerprint: stub}
