@@ -110,13 +110,17 @@ def test_a_volume_becomes_plain_with_nothing_lost(machine: Machine, ansible: Ans
     machine.run(f"umount /home && e2fsck -fn {volume}")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("mkfs", ["mkfs.xfs -q", "mkfs.btrfs -q"])
+BIGALLOC = "mkfs.ext4 -q -F -O bigalloc -C 65536"  # not made larger: resize2fs is not made for it
+
+
+@pytest.mark.parametrize("mkfs", [BIGALLOC, *(pytest.param(f"mkfs.{name} -q", marks=pytest.mark.slow) for name in ("xfs", "btrfs"))])
 def test_other_file_systems(machine: Machine, ansible: Ansible, mkfs: str) -> None:
     make(machine, mkfs)
     try:
-        assert result_of(ask(machine, ansible))["finished"] is True
+        done = ask(machine, ansible)
+        assert result_of(done)["finished"] is True
         assert is_whole(machine)
+        assert any("take the room" in step for step in done["steps"]) == ("btrfs" in mkfs), "XFS and bigalloc stay as large as they are"
     finally:
         clean(machine)
 

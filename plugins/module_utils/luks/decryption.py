@@ -110,8 +110,11 @@ class Volumes(Encryptions):
     def _inside(self, device: Device) -> FileSystem | None:
         if device.mapping is None:
             return None
-        found = self._devices.signature(f"/dev/mapper/{device.mapping}")
-        return FileSystem(found.type, found.uuid) if found is not None and found.usage == "filesystem" else None
+        path = f"/dev/mapper/{device.mapping}"
+        found = self._devices.signature(path)
+        if found is None or found.usage != "filesystem":
+            return None
+        return FileSystem(found.type, found.uuid, rigid=self._ext.look(path).rigid if found.type in plan.EXT else "")
 
     @staticmethod
     def _where(device: Device, note: Note | None) -> str:

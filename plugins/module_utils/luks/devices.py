@@ -66,7 +66,7 @@ class Devices:
             mounts=tuple(mounts),
             swaps=tuple(swaps),
             claims=claims(path),
-            twins=tuple(holder.mapper for holder in self._sysfs.twins(path, uuid)),
+            twins=tuple(str(twin) for twin in self._sysfs.twins(path, uuid)),
         )
 
     def has_copy(self, path: str, luks_uuid: str) -> bool:

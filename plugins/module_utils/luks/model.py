@@ -310,7 +310,7 @@ class Device:
     :param signature: what else it shows; None where that is nothing, or its LUKS header.
     :param holders: block devices that lie on it, partitions included.
     :param claims: what is going on with it that it does not show.
-    :param twins: open volumes that have the UUID of its LUKS header and lie on another device.
+    :param twins: open volumes that have the UUID of its LUKS header and lie on another device, and on which: "home on sdc1".
     """
 
     path: str

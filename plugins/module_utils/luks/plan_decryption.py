@@ -134,7 +134,7 @@ def _go_on(situation: Situation, wish: Wish, note: Note) -> list[Step]:
     actions += [SHOW] if situation.sector == HIDDEN else []
     actions += [MOUNT_PLAIN] if note.mount is not None and not device.mounts else []
     actions += [plan.START] if situation.down_units else []
-    actions += [GROW_PLAIN] if note.offset and (note.fs_type in plan.EXT or (note.fs_type == plan.BTRFS and note.mount)) else []
+    actions += [GROW_PLAIN] if note.offset and plan.grows(note) else []
     # Ordered for their own sake: whether the work has ended already when the others are done is a matter of chance.
     return [replace(step, once=True) for step in _steps(situation, wish, note, (*actions, END))]
 
@@ -200,6 +200,7 @@ def _new_note(situation: Situation, wish: Wish) -> Note:
         units=tuple(unit for unit in wish.stop_units if unit not in situation.down_units),
         mode=DECRYPT,
         asked=wish.device,
+        rigid=found is not None and bool(found.rigid),
         offset=header.data_offset if header is not None else 0,
     )
 

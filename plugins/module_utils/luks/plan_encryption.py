@@ -498,7 +498,7 @@ def refuse_twin(device: Device) -> None:
     """:raises RootOfTrustError: if a volume of its UUID is open from another device: what is meant for the one could hit the other."""
     if device.twins and device.header is not None:
         raise RootOfTrustError(
-            f"The LUKS volume {device.header.uuid} is open as {device.twins[0]}, which lies on another device than {device.path}:"
+            f"The LUKS volume {device.header.uuid} is open as {device.twins[0]}, not on {device.path}:"
             " one of them is a copy, or the wrong one.",
             "Correct device; or give the copy a UUID of its own by luks_container (change).",
         )
@@ -665,6 +665,11 @@ def _plain_note(situation: Situation, wish: Wish) -> Note:
     return Note(device.mapping or wish.name or "", named, device.size, PROVEN, "", "", wish.header, uuid)
 
 
+def grows(note: Note) -> bool:
+    """Whether the file system is made larger once there is more room: XFS stays as it is, and btrfs is changed only while it is mounted."""
+    return (note.fs_type in EXT and not note.rigid) or (note.fs_type == BTRFS and note.mount is not None)
+
+
 def _plan_end(situation: Situation, wish: Wish, note: Note) -> list[Step]:
     """All is encrypted: the file system takes its room back, and what was only for the work goes away."""
     device = situation.device
@@ -672,8 +677,7 @@ def _plan_end(situation: Situation, wish: Wish, note: Note) -> list[Step]:
     actions += [MOUNT] if note.mount is not None and not device.mounts else []
     actions += [START] if situation.down_units else []
     if note.header is None:  # else nothing was made smaller
-        grows = (note.fs_type in EXT and not note.rigid) or (note.fs_type == BTRFS and note.mount is not None)
-        actions += [GROW] if grows else []
+        actions += [GROW] if grows(note) else []
     actions += [NAME_KEY] if note.fs_type and wish.volume_key not in (None, situation.volume_key) else []
     if OPEN in actions:
         check_opens(situation, wish)

@@ -10,11 +10,27 @@ import os
 import stat
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import Holder, Mount
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.parse import parse_mounts, parse_swaps
 
 TRIES, PAUSE = 5, 0.05  # looks at what an open volume lies on, and seconds between two
+PATIENCE = 10.0  # seconds for a mapping that lies on nothing: its table is being changed, or it is just made
+
+
+@dataclass(frozen=True)
+class Twin:
+    """An open form of a LUKS volume that does not lie on the device that was asked about.
+
+    :param devices: the kernel's names of what it lies on; none where it is not told.
+    """
+
+    holder: Holder
+    devices: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.holder.mapper} on {', '.join(self.devices) or 'a device that the kernel does not tell'}"
 
 
 class Sysfs:
@@ -47,25 +63,25 @@ class Sysfs:
                 names.extend(self._held(folder))
         return told
 
-    def twins(self, path: str, luks_uuid: str) -> list[Holder]:
+    def twins(self, path: str, luks_uuid: str) -> list[Twin]:
         """The open forms of a LUKS volume of this UUID that lie on another device: one of the two is a copy of the other."""
         return self._open_forms(path, luks_uuid)[1]
 
-    def _open_forms(self, path: str, luks_uuid: str) -> tuple[list[Holder], list[Holder]]:
+    def _open_forms(self, path: str, luks_uuid: str) -> tuple[list[Holder], list[Twin]]:
         """The mappings that have a LUKS volume's UUID: those that lie on a device or file, and those that do not."""
         own = self._names(path)
         ours: set[str] = set()
-        found: list[Holder] = []
-        others: list[Holder] = []
-        for number in range(TRIES):
-            if number:
-                time.sleep(PAUSE)  # between two looks, where a reencryption that changes its tables may have hidden what lies below
+        tries, deadline = 0, time.monotonic() + PATIENCE
+        while True:
+            tries += 1
             found = [each for each in self._mapper() if each.maps(luks_uuid)] if luks_uuid else []
-            ours |= {each.name for each in found if own & self._below(each.name)}
-            others = [each for each in found if each.name not in ours]
-            if not others:
-                break
-        return [each for each in found if each.name in ours], others
+            below = {each.name: self._below(each.name) for each in found}
+            ours |= {name for name, names in below.items() if own & names}
+            others = [Twin(each, _devices(below[each.name])) for each in found if each.name not in ours]
+            is_told = tries >= TRIES and all(twin.devices for twin in others)
+            if not others or is_told or time.monotonic() >= deadline:
+                return [each for each in found if each.name in ours], others
+            time.sleep(PAUSE)  # between two looks, where a reencryption that changes its tables may have hidden what lies below
 
     def _names(self, path: str) -> set[str]:
         """The kernel's name of a block device, or those of the loop devices of a file."""
@@ -140,6 +156,11 @@ class Sysfs:
         # Linux 5.6 and later have the file; before it, only a TPM 1.2 has one with the name caps.
         told = [(_text(os.path.join(folder, name, "tpm_version_major")), os.path.join(folder, name, "device/caps")) for name in names]
         return tuple(int(version) if version else 1 if os.path.exists(caps) else 2 for version, caps in told)
+
+
+def _devices(names: set[str]) -> tuple[str, ...]:
+    """Those that are none of the device mapper."""
+    return tuple(sorted(name for name in names if not name.startswith("dm-")))
 
 
 def _holder(name: str, folder: str) -> Holder:

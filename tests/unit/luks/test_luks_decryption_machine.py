@@ -32,8 +32,8 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model impor
     Signature,
     Work,
 )
-from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_decryption import SECTOR, marker, plan_volumes
-from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_encryption import Background, Note, Wish
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_decryption import GROW_PLAIN, SECTOR, marker, plan_volumes
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_encryption import Background, FileSystem, Note, Wish
 
 MIB = 1024 * 1024
 DEVICE, NAME, TARGET, SIZE, OFFSET = "/dev/vdb", "home", "/home", 1024 * MIB, 16 * MIB
@@ -83,6 +83,7 @@ class World:
         self.backups = 0
         self.units = {UNIT}
         self.background = "none"
+        self.rigid = ""  # why the size of its file system is not to be changed
         self.elsewhere = False  # mounted in another namespace
         self.left: int | None = None
         self.writes = 0
@@ -316,7 +317,18 @@ class Programs:
 
     # e2fsprogs
 
+
+class Ext:
+    """resize2fs and dumpe2fs."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def look(self, _path: str) -> FileSystem:
+        return FileSystem("ext4", FS, SIZE - OFFSET, rigid=self.world.rigid)
+
     def grow(self, _path: str, _mounted: bool) -> None:
+        assert not self.world.rigid
         self.world.tick()
 
 
@@ -406,8 +418,9 @@ class Host:
         runner: Any = None
         run: Any = decryption.Volumes(runner, "/backups")
         programs = Programs(self.world)
-        for name in ("_devices", "_cryptsetup", "_mounts", "_systemd", "_notes", "_ext"):
+        for name in ("_devices", "_cryptsetup", "_mounts", "_systemd", "_notes"):
             setattr(run, name, programs)
+        run._ext = Ext(self.world)
         steps = plan_volumes(run.read([wish]))
         for step in steps:
             run.apply(step)
@@ -502,6 +515,16 @@ def test_any_cuts_and_what_others_do_between_them(data: st.DataObject) -> None:
                 world.work_ends(data.draw(st.booleans()))
             world.check()
         host.finish(WISH)
+
+
+@pytest.mark.parametrize(("rigid", "times"), [("", 1), ("has the feature bigalloc", 0)])
+def test_only_what_can_be_made_larger_takes_the_room_of_the_header(rigid: str, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(True, False)
+    host = Host(world, monkeypatch)
+    world.rigid = rigid
+    host.once(WISH)
+    world.work_ends()
+    assert host.once(WISH).count(GROW_PLAIN) == times
 
 
 def test_a_wrong_secret_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -238,7 +238,9 @@ def test_what_is_open_of_a_volume_is_not_taken_for_that_of_its_copy(copied: Path
     assert {holder.name for holder in sysfs.holders(str(copied / "image"), UUID)} >= {"loop0", "dm-0", "dm-4", "dm-5"}
     assert sysfs.twins(str(copied / "image"), UUID) == []
     assert [holder.name for holder in sysfs.holders(str(copied / "copy"), UUID)] == ["loop1"]
-    assert [holder.name for holder in sysfs.twins(str(copied / "copy"), UUID)] == ["dm-0", "dm-4", "dm-5"]
+    assert [(twin.holder.name, twin.devices) for twin in sysfs.twins(str(copied / "copy"), UUID)] == [
+        (name, ("loop0",)) for name in ("dm-0", "dm-4", "dm-5")
+    ]
 
 
 def test_what_lies_below_is_looked_at_again_where_a_reencryption_hides_it(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,7 +254,30 @@ def test_what_lies_below_is_looked_at_again_where_a_reencryption_hides_it(copied
     monkeypatch.setattr(sysfs_module.time, "sleep", later)
     sysfs = Sysfs(str(copied / "sys"), str(copied / "proc"))
     assert sysfs.twins(str(copied / "image"), UUID) == []
-    assert [holder.name for holder in sysfs.twins(str(copied / "copy"), UUID)] == ["dm-0", "dm-4"]
+    assert [twin.holder.name for twin in sysfs.twins(str(copied / "copy"), UUID)] == ["dm-0", "dm-4"]
+
+
+def test_a_mapping_that_lies_on_nothing_is_waited_for(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lies_on(copied, dm_0=["dm-4"], dm_4=[])
+    looks = []
+
+    def later(_seconds: float) -> None:
+        looks.append(1)
+        if len(looks) == 3 * sysfs_module.TRIES:
+            lies_on(copied, dm_4=["loop0"])
+
+    monkeypatch.setattr(sysfs_module.time, "sleep", later)
+    sysfs = Sysfs(str(copied / "sys"), str(copied / "proc"))
+    assert sysfs.twins(str(copied / "image"), UUID) == []
+    assert len(looks) == 3 * sysfs_module.TRIES
+
+
+def test_a_mapping_that_lies_on_nothing_is_not_waited_for_without_end(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As dmsetup wipe_table leaves one."""
+    lies_on(copied, dm_0=[])
+    monkeypatch.setattr(sysfs_module, "PATIENCE", 0.2)
+    (twin,) = Sysfs(str(copied / "sys"), str(copied / "proc")).twins(str(copied / "image"), UUID)
+    assert str(twin).endswith("on a device that the kernel does not tell")
 
 
 # ------------------------------------------------------------------------------------------------------- header's bytes

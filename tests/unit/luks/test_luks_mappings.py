@@ -109,7 +109,7 @@ REFUSED: dict[str, tuple[plan.MappedVolume, str]] = {
     "another header": (volume(header={"uuid": "2" + UUID[1:]}), "/dev/mapper/data belongs to"),
     "another's name, to be closed": (volume(state="closed", device={"holders": ()}), "/dev/mapper/data belongs to"),
     "open under another name": (closed(device={"holders": (OTHER,)}), "/dev/x is open as other, not as data. Close other first."),
-    "the copy of what is open": (closed(device={"twins": ("home",)}), "is open as home, which lies on another device than /dev/x"),
+    "the copy of what is open": (closed(device={"twins": ("home on y",)}), "is open as home on y, not on /dev/x"),
     "the device in use": (closed(device={"mounts": (Mount("/dev/x", "/m", "ext4", ()),)}), "/dev/x is mounted at /m"),
     "no header": (
         closed(device={"header": None, "signature": Signature("ext4", "", "", "", "")}),
