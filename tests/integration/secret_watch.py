@@ -63,7 +63,7 @@ def name_of(pid):
 
 
 def look_at(pid):
-    "Whether the process has a command line at all: a thread of the kernel has none."
+    "Whether the process has a command line or an environment at all: a thread of the kernel has none."
     size = 0
     for what in ("cmdline", "environ"):
         try:
@@ -79,8 +79,6 @@ def look_at(pid):
         size += got
         if got and found_in(buffer, got):
             tell(what, "process " + name_of(pid))
-        if not size:
-            break
     return size
 
 
@@ -88,22 +86,26 @@ def processes():
     return {entry for entry in os.listdir("/proc") if entry.isdigit() and entry != me}
 
 
-def without_command_line(pids):
-    "Looks at each of these, too. A process is for a moment without one also in the midst of its execve."
-    return {pid for pid in pids if not look_at(pid)}
+def is_of_kernel(pid):
+    "Whether it is a thread of the kernel (PF_KTHREAD in its flags, which are the 7th field after its name)."
+    try:
+        with open("/proc/%s/stat" % pid) as stream:
+            return bool(int(stream.read().rpartition(")")[2].split()[6]) & 0x00200000)
+    except OSError:
+        return False
 
 
-def watch(empty):
-    "``empty``: what had no command line a while ago. Without one twice, it is a thread of the kernel: looked at seldom."
+def watch():
+    "Threads of the kernel are looked at seldom. No command line is not enough to be one: on one CPU an execve may take 100 ms."
     idle, rounds, longest, before, begin = set(), 0, 0.0, None, time.monotonic()
     while True:  # one look at least, also where the block is over at once
         pids = processes()
         if rounds % 50 == 0:
-            now_empty = without_command_line(pids)
-            idle, empty = empty & now_empty, now_empty
+            idle = {pid for pid in pids if not look_at(pid) and is_of_kernel(pid)}
         else:
             idle &= pids
-            without_command_line(pids - idle)
+            for pid in pids - idle:
+                look_at(pid)
         rounds += 1
         end = time.monotonic()
         # A process that began just after a look at the list is seen in the next round, whenever in it its turn comes.
@@ -167,9 +169,8 @@ def search():
 
 
 os.nice(-10)  # the machine may have one CPU only, and what lives short must be seen
-empty = without_command_line(processes())
 print("ready", flush=True)
-rounds, longest = watch(empty)
+rounds, longest = watch()
 os.sync()
 search()
 print(json.dumps({"rounds": rounds, "longest": longest, "findings": findings}), flush=True)

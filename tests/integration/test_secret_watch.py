@@ -46,15 +46,14 @@ def new(count: int) -> list[str]:
     return [secrets.token_hex(12) for dummy in range(count)]
 
 
-# Each shows a secret in a process that lives for 20 ms; the shell that starts it has its script from standard input. A shell that has not
-# been able to start one ends with an error.
-ARGUMENT = 'set -e; for n in 0 1 2; do word=$(cat /run/secret-$n); (exec -a "$word" sleep 0.02); done'
-ENVIRONMENT = "set -e; for n in 0 1 2; do word=$(base64 < /run/secret-$n); (export WORD=$word; exec sleep 0.02); done"
+# Each shows a secret in a process that lives for 50 ms; the shell that starts it has its script from standard input.
+ARGUMENT = 'for n in 0 1 2; do (exec -a "$(cat /run/secret-$n)" sleep 0.05); done'
+ENVIRONMENT = "for n in 0 1 2; do (export WORD=$(base64 < /run/secret-$n); exec sleep 0.05); done"
 
 
 @uml
 @pytest.mark.parametrize(("script", "kind"), [(ARGUMENT, "cmdline"), (ENVIRONMENT, "environ")])
-def test_a_process_of_20_ms_is_seen(machine: Machine, script: str, kind: str) -> None:
+def test_a_process_of_50_ms_is_seen(machine: Machine, script: str, kind: str) -> None:
     made = new(3)
     given_to(machine, *made)
     quick = 0
@@ -62,13 +61,13 @@ def test_a_process_of_20_ms_is_seen(machine: Machine, script: str, kind: str) ->
         for secret in made:  # one watch at a time would tell of any of them; each must be seen
             with SecretWatch(machine, secret, allowed=[f"/run/secret-{n}" for n in range(3)], strict=False) as watch:
                 machine.run("bash -s", stdin=script)
-            if watch.longest < 0.02:  # on a host that is busy with other things the rounds may take longer, and say so
+            if watch.longest < 0.05:  # on a host that is busy with other things the rounds may take longer, and say so
                 quick += 1
-                assert {found.kind for found in watch.findings} == {kind}, f"{watch.rounds} rounds, two of them in {watch.longest} s at most"
+                assert {found.kind for found in watch.findings} == {kind}, f"of {watch.rounds} rounds two took {watch.longest} s"
         if quick >= 3:
             break
     taken_from(machine, *made)
-    assert quick >= 3, "the watcher was never quick enough for processes of 20 ms"
+    assert quick >= 3, "the watcher was never quick enough for processes of 50 ms"
 
 
 @uml
