@@ -9,7 +9,7 @@ whose cache may lose any part of what was written and not yet flushed.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -33,7 +33,8 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model impor
     Work,
 )
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_decryption import GROW_PLAIN, SECTOR, marker, plan_volumes
-from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_encryption import Background, FileSystem, Note, Wish
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_encryption import FileSystem, Note, Wish
+from tests.unit.luks.host_programs import Cut, HostPrograms, Lost
 
 MIB = 1024 * 1024
 DEVICE, NAME, TARGET, SIZE, OFFSET = "/dev/vdb", "home", "/home", 1024 * MIB, 16 * MIB
@@ -42,14 +43,6 @@ FS, LUKS = "0f0e0d0c-0b0a-4908-8706-050403020100", "11111111-2222-4333-8444-5555
 FILE = f"/notes/{NAME}.luks-header"
 ALICE, BOB = Secret(b"alice"), Secret(b"bob")
 HEADER = "header"  # what the head is while the header is in it
-
-
-class Cut(BaseException):
-    """kill -9, or the power goes."""
-
-
-class Lost(AssertionError):
-    """The data is lost, or about to be."""
 
 
 def superblock(version: int) -> bytes:
@@ -167,12 +160,13 @@ class World:
         self.file, self.background = ("ended", "done") if written else ("over", "dead")
 
 
-class Programs:
-    """devices.py, cryptsetup.py, mounts.py, systemd.py, notes.py and e2fsprogs.py, in as far as Volumes uses them."""
+class Programs(HostPrograms):
+    """devices.py, cryptsetup.py, mounts.py, systemd.py and notes.py, in as far as Volumes uses them."""
 
     folder = "/notes"
 
     def __init__(self, world: World) -> None:
+        super().__init__(world)
         self.world = world
 
     # devices
@@ -181,10 +175,6 @@ class Programs:
         world = self.world
         seen = world.visible() == path and (path == MAPPER or world.is_plain)
         return Signature("ext4", "filesystem", FS, "", "") if seen else None
-
-    @staticmethod
-    def path(named: str) -> str:
-        return named
 
     def look(self, _named: str, header: str | None = None) -> Device:
         world = self.world
@@ -203,9 +193,6 @@ class Programs:
         return Device(DEVICE, SIZE, True, False, found, shows, holders, mounts)
 
     # cryptsetup
-
-    def version(self) -> tuple[int, ...]:
-        return (2, 7, 5)
 
     def unlocked_by(self, path: str, secret: Secret) -> int | None:
         there = self.world.on_device() if path == DEVICE else self.world.file in ("copy", "work")
@@ -251,43 +238,13 @@ class Programs:
 
     # mounts
 
-    def below(self, _target: str) -> tuple[str, ...]:
-        return ()
-
-    def busy(self, _target: str, _units: Sequence[str]) -> tuple[()]:
-        return ()
-
     def mount(self, source: str, _mount: Mount) -> None:
         self.world.tick()
         if source != self.world.visible():
             raise Lost("Something is mounted that is not whole.")
         self.world.mount()
 
-    def unmount(self, _target: str) -> None:
-        self.world.tick()
-        self.world.mounted = None
-
     # systemd
-
-    def runs(self) -> bool:
-        return True
-
-    def background(self, _name: str) -> Background:
-        return Background("u.service", self.world.background != "none", self.world.background == "active")
-
-    def down(self, units: Iterable[str]) -> tuple[str, ...]:
-        return tuple(unit for unit in units if unit not in self.world.units)
-
-    def stop(self, units: Sequence[str]) -> None:
-        self.world.tick()
-        self.world.units -= set(units)
-
-    def start(self, units: Sequence[str]) -> None:
-        self.world.tick()
-        self.world.units |= set(units)
-
-    def settle(self) -> None:
-        pass
 
     def run(self, _name: str, _text: str, at_boot: bool) -> None:
         self.world.tick()
@@ -301,21 +258,8 @@ class Programs:
 
     # notes
 
-    def all(self) -> list[Note]:
-        return list(self.world.notes.values())
-
-    def write(self, note: Note) -> None:
-        self.world.tick()
-        self.world.notes[note.name] = note
-
-    def remove(self, note: Note) -> None:
-        self.world.tick()
-        self.world.notes.pop(note.name, None)
-
     def header_file(self, _name: str) -> str:
         return FILE
-
-    # e2fsprogs
 
 
 class Ext:

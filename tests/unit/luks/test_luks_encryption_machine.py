@@ -36,7 +36,8 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model impor
 )
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.parse import Malformed, Superblock
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_decryption import plan_volumes
-from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_encryption import Background, FileSystem, Note, Wish
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_encryption import FileSystem, Note, Wish
+from tests.unit.luks.host_programs import Cut, HostPrograms, Lost
 
 KIB, MIB = 1024, 1024 * 1024
 DEVICE, NAME, TARGET, UUID = "/dev/vdb", "home", "/home", "0f0e0d0c-0b0a-4908-8706-050403020100"
@@ -53,14 +54,6 @@ PARTS = {
     "rest": (512 * KIB, 16 * MIB),
 }
 HEAD, SMALL, MORE = 0, SIZE - plan.ROOM, 256 * MIB
-
-
-class Cut(BaseException):
-    """kill -9, or the power goes."""
-
-
-class Lost(AssertionError):
-    """The data is lost, or about to be."""
 
 
 @dataclass
@@ -339,17 +332,14 @@ class Disk:
         header.over, header.work = False, None
 
 
-class Programs:
+class Programs(HostPrograms):
     """devices.py, cryptsetup.py, e2fsprogs.py, mounts.py, systemd.py and notes.py, in as far as Encryptions uses them."""
 
     folder = "/var/lib/rootoftrust/luks_encryption"
 
     def __init__(self, world: World) -> None:
+        super().__init__(world)
         self.world = world
-
-    @staticmethod
-    def path(named: str) -> str:
-        return named
 
     def has_copy(self, _path: str, _luks_uuid: str) -> bool:
         return self.world.copied
@@ -373,9 +363,6 @@ class Programs:
         return Device(DEVICE, world.device, True, False, header, None if header else world.signature(), holders, mounts)
 
     # cryptsetup
-
-    def version(self) -> tuple[int, ...]:
-        return (2, 7, 5)
 
     def unlocked_by(self, _path: str, secret: Secret) -> int | None:
         return self.world.opening(secret)
@@ -439,41 +426,11 @@ class Programs:
 
     # mounts
 
-    def below(self, _target: str) -> tuple[str, ...]:
-        return ()
-
-    def busy(self, _target: str, _units: Sequence[str]) -> tuple[()]:
-        return ()
-
     def mount(self, source: str, _mount: Mount) -> None:
         self.world.tick()
         self.world.mount(source)
 
-    def unmount(self, _target: str) -> None:
-        self.world.tick()
-        self.world.mounted = None
-
     # systemd
-
-    def runs(self) -> bool:
-        return True
-
-    def background(self, _name: str) -> Background:
-        return Background("u.service", self.world.background != "none", self.world.background == "active")
-
-    def down(self, units: Iterable[str]) -> tuple[str, ...]:
-        return tuple(unit for unit in units if unit not in self.world.units)
-
-    def stop(self, units: Sequence[str]) -> None:
-        self.world.tick()
-        self.world.units -= set(units)
-
-    def start(self, units: Sequence[str]) -> None:
-        self.world.tick()
-        self.world.units |= set(units)
-
-    def settle(self) -> None:
-        pass
 
     def run(self, _name: str, _text: str, _at_boot: bool) -> None:
         self.world.tick()
@@ -490,17 +447,6 @@ class Programs:
             self.world.background = "none"
 
     # notes
-
-    def all(self) -> list[Note]:
-        return list(self.world.notes.values())
-
-    def write(self, note: Note) -> None:
-        self.world.tick()
-        self.world.notes[note.name] = note
-
-    def remove(self, note: Note) -> None:
-        self.world.tick()
-        self.world.notes.pop(note.name, None)
 
     def undo_file(self, name: str) -> str:
         return f"{self.folder}/{name}.e2undo"
