@@ -64,6 +64,21 @@ ip link set lo up; ip link set $$i up && ip addr add {address} dev $$i && ip rou
 WantedBy=sysinit.target
 """
 
+# Debian's User Mode Linux kernel has CONFIG_ACORN_PARTITION_POWERTEC, for which a sum of one byte makes a partition table: it sees one in 1
+# of 256 LUKS headers on a whole disk, and udev would give the links of the disk to the first of the partitions. What blkid knows no
+# table for gets no links, and goes away.
+_PARTITION_RULES_FILE = "usr/lib/udev/rules.d/59-lab-partitions.rules"
+_PARTITION_RULES = """\
+SUBSYSTEM!="block", GOTO="lab_partitions_end"
+ENV{DEVTYPE}!="partition", GOTO="lab_partitions_end"
+ACTION=="remove", GOTO="lab_partitions_end"
+IMPORT{parent}="ID_PART_TABLE_TYPE"
+ENV{ID_PART_TABLE_TYPE}=="?*", GOTO="lab_partitions_end"
+ENV{UDEV_DISABLE_PERSISTENT_STORAGE_RULES_FLAG}="1", ENV{SYSTEMD_READY}="0"
+RUN+="/usr/bin/partx --delete --nr $attr{partition} /dev/$parent"
+LABEL="lab_partitions_end"
+"""
+
 
 @dataclass(frozen=True)
 class UmlImage:
@@ -105,6 +120,7 @@ def _build_uml(base: rootfs.RootFs, kernel: uml_kernel.UmlKernel, directory: Pat
         root = Path(name) / "root"
         rootfs.copy(base, root)
         rootfs.write(root, "etc/fstab", "/dev/ubda / ext4 rw,noatime 0 0\n")
+        rootfs.write(root, _PARTITION_RULES_FILE, _PARTITION_RULES)
         _add_network(root, f"{UML_ADDRESS}/{UML_PREFIX}", UML_GATEWAY)
         modules = root / "usr/lib/modules"
         modules.mkdir(parents=True, exist_ok=True)

@@ -106,6 +106,46 @@ def test_a_volume_is_opened_changed_while_it_is_mounted_and_closed(machine: Mach
     assert closed["mappings"][0] == {**closed["mappings"][0], "state": "closed", "path": None, "flags": []}
 
 
+# Has the header written anew until the sum of its first bytes is what the kernel takes for a partition table: see lab/images.py.
+UNLUCKY = """
+import subprocess, sys
+def sector():
+    with open(sys.argv[1], "rb") as disk:
+        return disk.read(512)
+number = 0
+while (0x2A + sum(sector()[:511])) % 256 != sector()[511]:
+    number += 1
+    subprocess.run(["cryptsetup", "config", "--label", str(number), sys.argv[1]], check=True)
+"""
+
+
+def test_what_the_kernel_takes_for_a_partition_table_is_none(machine: Machine, ansible: Ansible, bench: Bench, disk: str) -> None:
+    rules = "/run/udev/rules.d/59-lab-partitions.rules"
+    machine.run(f"mkdir -p /run/udev/rules.d; : > {rules}; udevadm control --reload")
+    try:
+        machine.run(["python3", "-", disk], stdin=UNLUCKY)
+        machine.run(f"udevadm settle; blockdev --rereadpt {disk}; udevadm settle")
+        uuid = machine.run(f"cryptsetup luksUUID {disk}").stdout.strip()
+        assert machine.run(f"lsblk -rno NAME {disk}").stdout.split() == [disk[5:], f"{disk[5:]}1"]
+        opened, known = calls(
+            bench,
+            {"name": "data", "device": f"UUID={uuid}", "passphrase": SECRET},
+            {"name": "data", "device": disk, "state": "closed"},
+        )
+        assert (opened.get("msg"), opened["changed"], known["changed"]) == (None, True, True)
+        assert opened["mappings"][0]["device"] == disk
+        # As systemd opens it where udev's link leads to the partition.
+        machine.run(f"cryptsetup open --key-file - {disk}1 data", stdin=SECRET)
+        (known,) = calls(bench, {"name": "data", "device": disk})
+        assert (known.get("msg"), known["changed"]) == (None, False)
+        rekey = ansible.module(machine.name, "luks_encryption", {"device": disk, "name": "data", "passphrase": SECRET, "volume_key": "2"})
+        assert f"{disk} is in use through {disk[5:]}1" in rekey["msg"]
+        info = ansible.module(machine.name, "luks_info", {"device": f"UUID={uuid}"})["devices"][0]
+        assert (info["path"], info["mapping"]["name"], [holder["mapper"] for holder in info["holders"]]) == (disk, "data", ["data"])
+    finally:
+        machine.run(f"cryptsetup close data; rm {rules}; udevadm control --reload; partx --delete {disk}", check=False)
+
+
 def test_the_copy_of_an_open_volume_is_not_taken_for_it(machine: Machine, bench: Bench, disk: str) -> None:
     copy = machine.disks[1]
     calls(bench, {"name": "data", "device": disk, "passphrase": SECRET})

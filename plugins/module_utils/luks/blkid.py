@@ -54,7 +54,10 @@ class Blkid:
         if not equals or tag not in LINKS:
             return None
         link = os.path.join(self._links, LINKS[tag], value.lower() if tag == "UUID" else value)
-        return os.path.realpath(link) if os.path.exists(link) else None
+        if not os.path.exists(link):
+            return None
+        found = self.claimants(named)
+        return found[0] if len(found) == 1 else os.path.realpath(link)
 
     def device(self, named: str) -> str:
         """The path of a device given by its path or by UUID=, LABEL= …
@@ -92,4 +95,6 @@ class Blkid:
             except OSError:  # nobody asks for it, or no longer
                 continue
             found |= {os.path.realpath(os.path.join(self._sys, "dev/block", number[1:])) for number in numbers if number.startswith("b")}
-        return sorted("/dev/" + os.path.basename(path).replace("!", "/") for path in found if os.path.exists(path))
+        # What a disk shows itself is not that of a partition of it: the kernel takes it for a partition table.
+        disks = [path for path in found if os.path.exists(path) and os.path.dirname(path) not in found]
+        return sorted("/dev/" + os.path.basename(path).replace("!", "/") for path in disks)

@@ -13,7 +13,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.core.runner impo
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.blkid import Blkid
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.block_device import size
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.cryptsetup import Cryptsetup
-from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import Device, Signature
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import Device, Header, Signature
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.notes import Notes
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.plan_encryption import DECRYPT, Note, vanishes
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.sysfs import Sysfs
@@ -53,26 +53,34 @@ class Devices:
         at = header or path
         found = self._cryptsetup.header(at) if os.path.exists(at) else None
         uuid = found.uuid if found is not None else ""
+        signature = None if found is not None and at == path else self._blkid.signature(path)
         holders = self._sysfs.holders(path, uuid)
         mounts, swaps = self._sysfs.uses(path, holders)
+        parts = self._sysfs.partitions(path) if is_no_table(found, signature) else {}
         return Device(
             path=path,
             size=room,
             block=stat.S_ISBLK(os.stat(path).st_mode),
             read_only=self._sysfs.read_only(path),
             header=found,
-            signature=None if found is not None and at == path else self._blkid.signature(path),
-            holders=tuple(holders),
+            signature=signature,
+            holders=tuple(holder for holder in holders if holder.name not in parts),
             mounts=tuple(mounts),
             swaps=tuple(swaps),
             claims=claims(path),
             twins=tuple(str(twin) for twin in self._sysfs.twins(path, uuid)),
+            through=next((name for name, is_held in parts.items() if is_held), ""),
         )
 
     def has_copy(self, path: str, luks_uuid: str) -> bool:
         """Whether another device that is there has a LUKS header of this UUID too, open or closed."""
         others = {os.path.realpath(other) for other in self._blkid.claimants(f"UUID={luks_uuid}")} - {os.path.realpath(path)}
         return bool(others or self._sysfs.twins(path, luks_uuid))
+
+
+def is_no_table(header: Header | None, signature: Signature | None) -> bool:
+    """Whether what a device shows is no partition table, so that the partitions which the kernel sees in it are none."""
+    return header is not None if signature is None else not signature.table
 
 
 def lasting_name(path: str, links: str = "/dev/disk") -> str:

@@ -311,6 +311,7 @@ class Device:
     :param holders: block devices that lie on it, partitions included.
     :param claims: what is going on with it that it does not show.
     :param twins: open volumes that have the UUID of its LUKS header and lie on another device, and on which: "home on sdc1".
+    :param through: the partition over which something lies, where there is no partition table: the kernel takes the header for one.
     """
 
     path: str
@@ -324,6 +325,7 @@ class Device:
     swaps: tuple[str, ...] = ()
     claims: tuple[str, ...] = ()
     twins: tuple[str, ...] = ()
+    through: str = ""
 
     @property
     def mapping(self) -> str | None:

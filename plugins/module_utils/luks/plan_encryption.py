@@ -502,6 +502,16 @@ def refuse_twin(device: Device) -> None:
             " one of them is a copy, or the wrong one.",
             "Correct device; or give the copy a UUID of its own by luks_container (change).",
         )
+    refuse_through(device)
+
+
+def refuse_through(device: Device) -> None:
+    """:raises RootOfTrustError: if the volume is open through what is no partition: cryptsetup does not know it as that of the device."""
+    if device.through:
+        raise RootOfTrustError(
+            f"{device.path} is in use through {device.through}: the kernel takes its first bytes for a partition table, and they are none.",
+            f"Close what lies on {device.through}, run partx --delete {device.path}, and open {device.path} itself.",
+        )
 
 
 def _preflight(situation: Situation, wish: Wish) -> None:
@@ -646,6 +656,7 @@ def _plan_work(situation: Situation, wish: Wish) -> list[Step]:
     actions += [START] if note.units and (situation.down_units or STOP in actions) else []
     actions += [] if running else [RUN]
     if OPEN in actions or RUN in actions:
+        refuse_through(device)
         if not note.name:
             raise RootOfTrustError(f"The mapping of {wish.device} has no name.", "Give name.")
         check_opens(situation, wish)

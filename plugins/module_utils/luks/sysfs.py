@@ -63,6 +63,19 @@ class Sysfs:
                 names.extend(self._held(folder))
         return told
 
+    def partitions(self, path: str) -> dict[str, bool]:
+        """The partitions that the kernel sees in a device, by name, and whether something lies on each.
+
+        Not all are some: a kernel with CONFIG_ACORN_PARTITION_POWERTEC takes the first sector of a disk for a partition table where the sum
+        of its bytes is right, as it is of 1 of 256 LUKS headers. The first of those partitions begins with the disk.
+        """
+        found = os.stat(path)
+        if not stat.S_ISBLK(found.st_mode):
+            return {}
+        folder = os.path.realpath(os.path.join(self._sys, "dev/block", _number(found.st_rdev)))
+        names = [name for name in self._held(folder) if os.path.exists(os.path.join(folder, name, "partition"))]
+        return {name: bool(self._held(os.path.join(folder, name))) for name in names}
+
     def twins(self, path: str, luks_uuid: str) -> list[Twin]:
         """The open forms of a LUKS volume of this UUID that lie on another device: one of the two is a copy of the other."""
         return self._open_forms(path, luks_uuid)[1]
@@ -95,8 +108,11 @@ class Sysfs:
         seen: set[str] = set()
         names = [name]
         for each in names:  # grows while it is gone through
+            folder = os.path.join(self._sys, "class/block", each)
             with suppress(FileNotFoundError):  # it goes while it is looked at
-                names += [slave for slave in os.listdir(os.path.join(self._sys, "class/block", each, "slaves")) if slave not in seen]
+                names += [slave for slave in os.listdir(os.path.join(folder, "slaves")) if slave not in seen]
+            if _text(os.path.join(folder, "partition")) and _text(os.path.join(folder, "start")) == "0":
+                names.append(os.path.basename(os.path.dirname(os.path.realpath(folder))))  # the same bytes: see partitions
             seen |= set(names)
         return seen - {name}
 

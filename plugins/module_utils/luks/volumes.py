@@ -16,7 +16,7 @@ from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.blkid impor
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.block_device import header_digest, size
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.cryptsetup import Cryptsetup
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.crypttab import read_lines
-from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.devices import lasting_name
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.devices import is_no_table, lasting_name
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import CrypttabEntry, Header, Signature, open_form
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.notes import Notes
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.parse import Malformed
@@ -58,6 +58,7 @@ class Volumes:
         holders = self._sysfs.holders(path, header.uuid if header else "")
         mounts, swaps = self._sysfs.uses(path, holders)
         signature = self._blkid.signature(path) if header is None else None
+        parts = self._sysfs.partitions(path) if is_no_table(header, signature) else {}
         if signature and signature.type == "crypto_LUKS":
             warnings.append(f"{path} has the signature of LUKS, but no header that cryptsetup can use: restore a backup of it.")
         if signature is None and at != path and not os.path.exists(at):
@@ -81,7 +82,7 @@ class Volumes:
             "inside": _seen(self._blkid.signature(f"/dev/mapper/{mapping}") if mapping else None),
             "data_signature": _seen(self._blkid.signature(path, header.data_offset if at == path else 0) if header else None),
             "records": self._records(at, header),
-            "holders": [asdict(holder) for holder in holders],
+            "holders": [asdict(holder) for holder in holders if holder.name not in parts],
             "mounts": [asdict(mount) for mount in mounts],
             "swaps": swaps,
             "fstab": [asdict(line) for line in self._places.listed(targets)],

@@ -116,16 +116,17 @@ def test_devices_are_found_by_links_and_then_by_blkid(tmp_path: Path) -> None:
 def test_a_device_of_which_there_is_a_copy_is_not_guessed(tmp_path: Path, folder: str) -> None:
     (tmp_path / "by-uuid").mkdir()
     (tmp_path / "by-uuid/abc-1").symlink_to("/dev/null")
-    for number, name in (("8:16", "sdb"), ("104:0", "cciss!c0d0")):
+    for number, name in (("8:16", "sdb"), ("8:17", "sdb/sdb1"), ("104:0", "cciss!c0d0")):
         (tmp_path / "block" / name).mkdir(parents=True)
         (tmp_path / "dev/block").mkdir(parents=True, exist_ok=True)
         (tmp_path / "dev/block" / number).symlink_to(tmp_path / "block" / name)
     claims = tmp_path / "links" / folder
     claims.mkdir(parents=True)
     blkid = Blkid(Runner(Programs()), str(tmp_path), str(tmp_path / "links"), str(tmp_path))
-    for name in ("b8:16", "b8:32", "+drivers:x"):  # the second is gone since, the third is no block device
+    assert blkid.device("UUID=ABC-1") == "/dev/null"
+    for name in ("b8:16", "b8:17", "b8:32", "+drivers:x"):  # the disk, what is no partition, what is gone since, and no block device
         (claims / name).touch()
-        assert blkid.device("UUID=ABC-1") == "/dev/null"
+        assert blkid.device("UUID=ABC-1") == "/dev/sdb"
     (claims / "b104:0").touch()
     with pytest.raises(RootOfTrustError, match="2 devices have UUID=ABC-1: /dev/cciss/c0d0, /dev/sdb"):
         blkid.device("UUID=ABC-1")

@@ -513,6 +513,10 @@ def test_a_copy_of_what_is_open_is_left_alone(asked: dict[str, Any]) -> None:
     with pytest.raises(RootOfTrustError, match=f"{LUKS} is open as home on vdc, not on /dev/vdb:"):
         plan_volumes([(copy, replace(WISH, **asked))])
     assert plan_volumes([(copy, WISH)]) == []
+    through = replace(found, device=replace(found.device, through="vdb1"))
+    with pytest.raises(RootOfTrustError, match="/dev/vdb is in use through vdb1: the kernel takes its first bytes for a partition table"):
+        plan_volumes([(through, replace(WISH, **asked))])
+    assert plan_volumes([(through, WISH)]) == []
 
 
 def test_a_new_volume_key() -> None:
