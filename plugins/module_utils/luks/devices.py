@@ -79,8 +79,13 @@ class Devices:
 
 
 def is_no_table(header: Header | None, signature: Signature | None) -> bool:
-    """Whether what a device shows is no partition table, so that the partitions which the kernel sees in it are none."""
-    return header is not None if signature is None else not signature.table
+    """Whether a device has a LUKS header and no partition table, so that the partitions which the kernel sees in it are none.
+
+    Without a header they count: there are partitions of which no table tells (blkdevparts=), and what is in them would be lost.
+
+    :param signature: what the device shows beside that header.
+    """
+    return header is not None and (signature is None or not signature.table)
 
 
 def lasting_name(path: str, links: str = "/dev/disk") -> str:

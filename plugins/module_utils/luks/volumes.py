@@ -57,8 +57,9 @@ class Volumes:
         digest = _digest(at) if header else {"digest": None, "header_size": None}
         holders = self._sysfs.holders(path, header.uuid if header else "")
         mounts, swaps = self._sysfs.uses(path, holders)
-        signature = self._blkid.signature(path) if header is None else None
-        parts = self._sysfs.partitions(path) if is_no_table(header, signature) else {}
+        shown = None if header is not None and at == path else self._blkid.signature(path)
+        signature = shown if header is None else None
+        parts = self._sysfs.partitions(path) if is_no_table(header, shown) else {}
         if signature and signature.type == "crypto_LUKS":
             warnings.append(f"{path} has the signature of LUKS, but no header that cryptsetup can use: restore a backup of it.")
         if signature is None and at != path and not os.path.exists(at):

@@ -14,13 +14,13 @@ import pytest
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.errors import RootOfTrustError, ToolFailed
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.runner import Runner
 from ansible_collections.rootoftrust.linux.plugins.module_utils.core.secret import Secret
-from ansible_collections.rootoftrust.linux.plugins.module_utils.luks import block_device
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks import block_device, devices
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks import sysfs as sysfs_module
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.blkid import Blkid
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.btrfs import Btrfs
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.cryptsetup import Cryptsetup
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.e2fsprogs import E2fsprogs
-from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import Area, Holder
+from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.model import Area, Holder, Signature
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.parse import Malformed
 from ansible_collections.rootoftrust.linux.plugins.module_utils.luks.sysfs import Sysfs
 
@@ -279,6 +279,13 @@ def test_a_mapping_that_lies_on_nothing_is_not_waited_for_without_end(copied: Pa
     monkeypatch.setattr(sysfs_module, "PATIENCE", 0.2)
     (twin,) = Sysfs(str(copied / "sys"), str(copied / "proc")).twins(str(copied / "image"), UUID)
     assert str(twin).endswith("on a device that the kernel does not tell")
+
+
+def test_only_beside_a_luks_header_are_partitions_none() -> None:
+    some = header(luksDump=recorded("cryptsetup-2.8.8-luks2-rich.txt"), json=recorded("cryptsetup-2.8.8-luks2-rich.json"))
+    ext4, table = Signature("ext4", "filesystem", "", "", ""), Signature("", "", "", "", "dos")
+    assert [devices.is_no_table(some, shown) for shown in (None, ext4, table)] == [True, True, False]
+    assert [devices.is_no_table(None, shown) for shown in (None, ext4, table)] == [False, False, False]
 
 
 # ------------------------------------------------------------------------------------------------------- header's bytes
